@@ -1,0 +1,60 @@
+"""The ends of a run: approved by a person, delivered, not found, given up, failed."""
+
+import asyncio
+from typing import Literal
+
+from langchain_core.messages import AIMessage
+from langgraph.errors import NodeError
+from langgraph.runtime import Runtime
+from langgraph.types import Command, interrupt
+
+from ..effects import idempotency_key
+from ..settings import redact
+from .model import settings_of
+from .outbox import publish
+from .prompts import NO_ANSWER
+from .routing import MAX_REVISIONS
+from .settings import AgentSettings
+from .state import State
+
+LONGEST_ERROR = 500  # characters of an error's text that the state keeps
+
+
+async def approve(state: State) -> State:
+    """Ask a person. 'yes' delivers, 'no' ends the run, any other text sends the draft back with it."""
+    # The node starts again from its first line when the answer comes: nothing before interrupt() may touch the world.
+    reply = interrupt(
+        {"question": state["question"], "answer": state["answer"], "citations": state["citations"]},
+        response_schema={"type": "string", "minLength": 1},
+    )
+    match str(reply).strip().lower():
+        case "yes":
+            return {"verdict": "approved"}
+        case "no":
+            return {"verdict": "rejected", "messages": [AIMessage("The answer was refused and not delivered.")]}
+        case _:
+            return {"verdict": "revise", "feedback": str(reply).strip()}
+
+
+async def deliver(state: State, runtime: Runtime[AgentSettings]) -> State:
+    """Publish the answer: the one effect on the world. It carries a key, so a crash right after it cannot double it."""
+    key = idempotency_key(runtime.execution_info, "publish")
+    await asyncio.to_thread(publish, settings_of(runtime).data_dir, key, state["question"], state["answer"])
+    return {"messages": [AIMessage(state["answer"])]}
+
+
+async def not_found(state: State) -> State:
+    """Say that the documents have no answer; a guess would be worse."""
+    return {"verdict": "not_found", "answer": NO_ANSWER, "citations": [], "messages": [AIMessage(NO_ANSWER)]}
+
+
+async def give_up(state: State) -> State:
+    """Hand over to a person: the draft was sent back as often as the cap allows."""
+    failure = f"not approved after {MAX_REVISIONS} revisions; last wish: {state.get('feedback', '')}"
+    return {"verdict": "escalate", "failure": failure, "messages": [AIMessage(f"I could not finish this: {failure}")]}
+
+
+async def failed(state: State, error: NodeError) -> Command[Literal["__end__"]]:
+    """End the run in a state that names the node and the error, once its retries are used up."""
+    failure = redact(f"{error.node}: {type(error.error).__name__}: {error.error}")[:LONGEST_ERROR]
+    return Command(update={"failure": " ".join(failure.split())}, goto="__end__")

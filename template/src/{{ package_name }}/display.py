@@ -1,0 +1,127 @@
+"""How a run looks: lines for a terminal, plain lines without one, or an object a line for a program."""
+
+import json
+import sys
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.markup import escape
+
+from .errors import PROGRAM
+from .runs import Event, NodeFinished, NodeStarted, Text, ThreadId, ThreadStatus
+
+
+class Display(Protocol):
+    """Shows a run from its thread id to its end. The answer goes to stdout, the progress to stderr."""
+
+    def begin(self, thread: ThreadId) -> None:
+        """Show which thread runs: after a crash this is what the user needs."""
+
+    def event(self, event: Event) -> None:
+        """Show what happens."""
+
+    def end(self, status: ThreadStatus) -> None:
+        """Show how it ended."""
+
+
+class Lines:
+    """For people. In a terminal the draft streams as it is written."""
+
+    def __init__(self) -> None:
+        """Look whether stderr is a terminal."""
+        self._progress = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._spinner = self._progress.status("")
+        self._in_text = False
+
+    def begin(self, thread: ThreadId) -> None:
+        """Show the thread's id."""
+        self._progress.print(f"[dim]thread[/] {thread}")
+
+    def event(self, event: Event) -> None:
+        """Show a node's name with its time when it ends, and the draft while it is written."""
+        match event:
+            case Text(text) if self._progress.is_terminal:
+                self._spinner.stop()
+                self._progress.print(escape(text), end="", style="dim")
+                self._in_text = True
+            case NodeStarted(node) if self._progress.is_terminal:
+                self._spinner.update(f"{node} ...")
+                self._spinner.start()
+            case NodeFinished(node, seconds, error, waits):
+                self._spinner.stop()
+                if self._in_text:
+                    self._progress.print()
+                    self._in_text = False
+                mark = "[red]x[/]" if error else "[yellow]?[/]" if waits else "[green]+[/]"
+                self._progress.print(f"{mark} {node} {seconds:.2f}s{' ' + escape(error) if error else ''}")
+
+    def end(self, status: ThreadStatus) -> None:
+        """Print the answer, or what the run waits for, or why it failed."""
+        self._spinner.stop()
+        out = Console(highlight=False, soft_wrap=True)
+        for interrupt in status.interrupts:
+            out.print(escape(_readable(interrupt.value)))
+            self._progress.print(f'waits for an answer: {PROGRAM} answer {status.thread_id} yes|no|"what to change"')
+        if status.condition == "failed":
+            self._progress.print(f"[red]failed:[/] {escape(str(status.values.get('failure')))}")
+        elif status.condition == "done":
+            verdict = status.values.get("verdict")
+            if verdict == "rejected":
+                self._progress.print("refused: the answer was not delivered")
+            else:
+                out.print(escape(str(status.values.get("answer", ""))))
+
+
+class JsonLines:
+    """For programs: one object a line on stdout, each with its `event`."""
+
+    def begin(self, thread: ThreadId) -> None:
+        """Write the thread's id."""
+        _write({"event": "thread", "thread_id": thread})
+
+    def event(self, event: Event) -> None:
+        """Write what happens."""
+        match event:
+            case Text(text):
+                _write({"event": "text", "text": text})
+            case NodeStarted(node):
+                _write({"event": "node_started", "node": node})
+            case NodeFinished(node, seconds, error, waits):
+                _write(
+                    {
+                        "event": "node_finished",
+                        "node": node,
+                        "seconds": round(seconds, 4),
+                        "error": error,
+                        "waits": waits,
+                    }
+                )
+
+    def end(self, status: ThreadStatus) -> None:
+        """Write the thread's condition and the output part of its state."""
+        _write({"event": "end", **summary(status)})
+
+
+def summary(status: ThreadStatus) -> dict[str, Any]:
+    """Return a status as plain data, without the messages (Any: what JSON can hold)."""
+    shown = {key: status.values[key] for key in ("verdict", "answer", "citations", "failure") if key in status.values}
+    return {
+        "thread_id": status.thread_id,
+        "condition": status.condition,
+        "step": status.step,
+        "updated": status.updated,
+        "next": list(status.next),
+        "waits_for": [interrupt.value for interrupt in status.interrupts],
+        **shown,
+    }
+
+
+def _readable(value: object) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{key}: {_readable(part)}" for key, part in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _write(line: dict[str, Any]) -> None:  # Any: what JSON can hold
+    sys.stdout.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.flush()

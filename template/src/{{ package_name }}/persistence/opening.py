@@ -1,0 +1,86 @@
+"""The room's door: the URL's scheme chooses the backend, whose module is imported only then."""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib import import_module
+from typing import Protocol, cast, runtime_checkable
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+from ..settings import Settings
+from .errors import BackendMissing
+from .urls import normalise
+
+MIGRATION_WAIT = 60.0  # seconds that `migrate` lets another process finish its migration
+
+
+class _Opener(Protocol):
+    def open_saver(
+        self, url: str, settings: Settings, serde: JsonPlusSerializer
+    ) -> AbstractAsyncContextManager[BaseCheckpointSaver[str]]: ...
+
+
+class _Migrator(Protocol):
+    async def migrate(self, url: str, settings: Settings, wait: float) -> int: ...
+
+
+@runtime_checkable
+class _ListsThreads(Protocol):
+    async def alist_threads(self, limit: int) -> list[str]: ...
+
+
+# A project has the files of its own backend only (copier.yml), so the modules are named here and not imported.
+_OPENERS = {"sqlite": ("sqlite", "sqlite"), "postgresql": ("postgres", "postgres")}
+_MIGRATORS = {"sqlite": ("sqlite", "sqlite"), "postgresql": ("postgres_migrate", "postgres")}
+
+
+@asynccontextmanager
+async def open_checkpointer(
+    url: str, *, settings: Settings | None = None, types: Iterable[type] = ()
+) -> AsyncIterator[BaseCheckpointSaver[str]]:
+    """Yield a checkpointer that is ready to use; its connections close with the context.
+
+    `types` are the classes that a checkpoint may hold besides the graph's schemas (which `compile()` adds by itself):
+    any other class comes back as plain data. Nothing is created in a PostgreSQL database: see `migrate`.
+    Raises BadDatabaseUrl, BackendMissing, DatabaseUnreachable, SchemaMissing or SchemaDamaged, the latter three within
+    `settings.database_timeout` seconds.
+    """
+    plain = normalise(url)
+    # An explicit list, even an empty one, makes the serializer strict whatever LANGGRAPH_STRICT_MSGPACK said at import.
+    serde = JsonPlusSerializer(allowed_msgpack_modules=tuple(types))
+    opener = cast("_Opener", _backend(plain, _OPENERS))
+    async with opener.open_saver(plain, settings or Settings(), serde) as saver:
+        yield saver
+
+
+async def migrate(url: str, *, settings: Settings | None = None, wait: float = MIGRATION_WAIT) -> int:
+    """Bring the tables up to date and return the number of steps taken. Any number of processes may do so at once.
+
+    PostgreSQL needs the direct URL, not that of a transaction pooler: see `postgres_migrate`.
+    Raises as `open_checkpointer` does, and MigrationBusy when another process has not finished after `wait` seconds.
+    """
+    plain = normalise(url)
+    migrator = cast("_Migrator", _backend(plain, _MIGRATORS))
+    return await migrator.migrate(plain, settings or Settings(), wait)
+
+
+async def list_threads(checkpointer: BaseCheckpointSaver[str], limit: int = 20) -> list[str]:
+    """Return the ids of at most `limit` threads, the one with the newest checkpoint first."""
+    if limit < 1:
+        raise ValueError(f"limit must be 1 or more, not {limit}")
+    if not isinstance(checkpointer, _ListsThreads):
+        raise TypeError(f"{type(checkpointer).__name__} cannot list threads: use one that open_checkpointer yields")
+    return await checkpointer.alist_threads(limit)
+
+
+def _backend(url: str, modules: dict[str, tuple[str, str]]) -> object:
+    scheme = url.partition(":")[0]
+    module, backend = modules[scheme]
+    name = f"{__package__}.{module}"
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:  # the module is there, a library that it needs is not
+            raise
+        raise BackendMissing(scheme, backend) from None

@@ -1,0 +1,114 @@
+"""A scenario's run in a process of its own, to be killed or to go on with what was killed."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from langchain_core.messages import BaseMessage
+
+from ..agent import AgentSettings, build_graph, checkpoint_types, scenarios
+from ..persistence import open_checkpointer
+from ..runs import Runs, ThreadStatus, UnknownThread
+from ..scenario import Scenario
+from .crash_points import Journal, NodePoints, SaverPoints
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thread of a scenario, with a folder for its journal, its result and its effects."""
+
+    scenario: str
+    database_url: str
+    folder: Path
+
+    @property
+    def thread(self) -> str:
+        """The thread's id."""
+        return f"{self.scenario}-{self.folder.name}"
+
+    @property
+    def journal(self) -> Path:
+        """The points that its processes have passed."""
+        return self.folder / "journal.jsonl"
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """What the run ended with: `state` and `effects`, or an `error` (Any: what JSON can hold)."""
+        path = self.folder / "result.json"
+        result: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {"error": "the process died"}
+        return result
+
+
+def run_cases(cases: Sequence[Case], kill_at: int | None = None) -> None:
+    """Run the cases of one scenario to their end, or to the point `kill_at`, and write down each result.
+
+    The target of a process.
+    """
+    asyncio.run(_run_cases(cases, kill_at))
+
+
+async def _run_cases(cases: Sequence[Case], kill_at: int | None) -> None:
+    scenario = next(scenario for scenario in scenarios() if scenario.name == cases[0].scenario)
+    journal = Journal(cases[0].journal, kill_at)
+    settings = _settings(cases[0], scenario)
+    async with open_checkpointer(cases[0].database_url, settings=settings, types=checkpoint_types) as checkpointer:
+        graph = build_graph().compile(checkpointer=SaverPoints(checkpointer, journal))
+        watched = graph.with_config(callbacks=[NodePoints(journal)])
+        for case in cases:
+            journal.path = case.journal
+            settings = _settings(case, scenario)
+            try:
+                status = await _run_to_the_end(Runs(watched, settings), case, scenario, journal)
+                result = {"state": _plain(status.values), "effects": scenario.effects(settings)}
+            except Exception as error:  # noqa: BLE001 - a case's failure is its result and must not hide the others'
+                result = {"error": f"{type(error).__name__}: {error}"}
+            (case.folder / "result.json").write_text(json.dumps(result), "utf-8")
+
+
+def _settings(case: Case, scenario: Scenario) -> AgentSettings:
+    return AgentSettings(_env_file=None, **{"data_dir": case.folder, "environment": "test", **scenario.settings})
+
+
+async def _run_to_the_end(runs: Runs, case: Case, scenario: Scenario, journal: Journal) -> ThreadStatus:
+    """Do what a client does: start, go on after a crash, and answer what is asked."""
+    try:
+        status = await runs.status(case.thread)
+    except UnknownThread:  # it died before it was accepted: the client sends its input again
+        status = await runs.start(scenario.input, thread=case.thread)
+    while status.condition in ("unfinished", "waiting"):
+        if status.condition == "waiting":
+            status = await runs.answer(case.thread, _answer(status, scenario, journal))
+        else:
+            status = await runs.resume(case.thread)
+    return status
+
+
+def _answer(status: ThreadStatus, scenario: Scenario, journal: Journal) -> str:
+    """Return the scenario's answer to this interrupt: the same one again when a crash lost it."""
+    asked = list(dict.fromkeys(line["interrupt"] for line in journal.lines() if line["what"] == "answer"))
+    interrupt = status.interrupts[0].id
+    number = asked.index(interrupt) if interrupt in asked else len(asked)
+    if number >= len(scenario.answers):
+        raise LookupError(f"scenario {scenario.name} has {len(scenario.answers)} answers and is asked once more")
+    journal.reach("answer", interrupt=interrupt)
+    return scenario.answers[number]
+
+
+def _plain(value: object) -> object:
+    """Return the value as JSON can hold it, without what differs from run to run: a message's id and metadata."""
+    match value:
+        case BaseMessage():
+            return {"type": value.type, "content": value.content, "tool_calls": getattr(value, "tool_calls", [])}
+        case Mapping():
+            return {str(key): _plain(part) for key, part in value.items()}
+        case list() | tuple():
+            return [_plain(part) for part in value]
+        case set() | frozenset():
+            return sorted(map(repr, value))
+        case str() | int() | float() | None:
+            return value
+        case _:
+            return repr(value)

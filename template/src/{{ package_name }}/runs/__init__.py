@@ -1,0 +1,28 @@
+"""Threads and runs."""
+
+from .errors import UnknownThread, WrongRequest
+from .events import Event, Listener, NodeFinished, NodeStarted, Text
+from .logs import configure_logging
+from .opening import open_runs
+from .runs import DURABILITY, Runs
+from .status import ThreadStatus
+from .threads import BadThreadId, ThreadId, new_thread_id, thread_id
+
+__all__ = [
+    "DURABILITY",
+    "BadThreadId",
+    "Event",
+    "Listener",
+    "NodeFinished",
+    "NodeStarted",
+    "Runs",
+    "Text",
+    "ThreadId",
+    "ThreadStatus",
+    "UnknownThread",
+    "WrongRequest",
+    "configure_logging",
+    "new_thread_id",
+    "open_runs",
+    "thread_id",
+]

@@ -1,0 +1,38 @@
+"""Requests that a thread's condition does not allow; each text says which one is right."""
+
+from ..errors import PROGRAM, ProjectError
+from .threads import ThreadId
+
+
+class UnknownThread(ProjectError):
+    """No thread has this id."""
+
+    def __init__(self, thread: ThreadId) -> None:
+        """Name the thread and where to look."""
+        super().__init__(f"no thread is called {thread}: see `{PROGRAM} threads`")
+
+
+class WrongRequest(ProjectError):
+    """The thread is in another condition than the request needs."""
+
+
+def finished(thread: ThreadId) -> WrongRequest:
+    """Return the error for going on with a thread whose run has ended."""
+    return WrongRequest(f'thread {thread} has finished: ask it more with `{PROGRAM} run "..." --thread-id {thread}`')
+
+
+def waiting(thread: ThreadId) -> WrongRequest:
+    """Return the error for a thread that waits for an answer."""
+    return WrongRequest(
+        f"thread {thread} waits for an answer: `{PROGRAM} answer {thread} yes`, no, or a text in quotes"
+    )
+
+
+def unfinished(thread: ThreadId) -> WrongRequest:
+    """Return the error for a thread whose last run stopped in the middle."""
+    return WrongRequest(f"thread {thread} stopped in the middle of a run: `{PROGRAM} resume {thread}` goes on")
+
+
+def nothing_asked(thread: ThreadId) -> WrongRequest:
+    """Return the error for an answer that no question waits for."""
+    return WrongRequest(f"thread {thread} asks nothing: see `{PROGRAM} show {thread}`")

@@ -1,0 +1,65 @@
+"""What a deployment can set: environment variables, or the lines of a `.env` file.
+
+The team's own settings extend this class in `agent/settings.py`; the run gets them as its context.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+_SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$")
+_SHORTEST_SECRET = 8  # characters; blanking shorter values would garble ordinary text
+
+
+class Settings(BaseSettings):
+    """Settings of every agent project. Secrets are `SecretStr`, so no message or traceback shows them."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    environment: Literal["development", "test", "production"] = "development"
+    data_dir: Path = Field(Path(".data"), description="Where embedded databases and indexes live.")
+
+    database_url: SecretStr = Field(
+        SecretStr(""), description="sqlite:///path or postgresql://; empty: a file in data_dir."
+    )
+    database_timeout: float = Field(8.0, gt=0, le=60, description="Seconds to wait for a connection.")
+    database_pool_min: int = Field(1, ge=0, description="Connections held open, a process.")
+    database_pool_max: int = Field(10, ge=1, description="Connections at most, a process.")
+
+    recursion_limit: int = Field(25, ge=1, le=1000, description="Supersteps a run may take, a call.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
+    log_format: Literal["console", "json"] = "console"
+
+    @property
+    def checkpoint_url(self) -> str:
+        """The database URL, secrets included: for opening it, never for a message."""
+        return self.database_url.get_secret_value() or f"sqlite:///{self.data_dir / 'threads.db'}"
+
+    @model_validator(mode="after")
+    def _production_is_durable(self) -> Self:
+        if self.database_pool_min > self.database_pool_max:
+            raise ValueError("DATABASE_POOL_MIN is above DATABASE_POOL_MAX: lower one or raise the other")
+        if self.environment == "production":
+            url = self.database_url.get_secret_value()
+            if not url:
+                raise ValueError("ENVIRONMENT=production needs DATABASE_URL: without it threads live in a local file")
+            if not url.startswith("sqlite") and urlsplit(url).hostname in LOCAL_HOSTS:
+                raise ValueError(
+                    "ENVIRONMENT=production refuses a database on localhost: set DATABASE_URL to the server"
+                )
+        return self
+
+
+def redact(text: str) -> str:
+    """Return the text with the value of every environment variable that is named like a secret blanked out."""
+    for name, value in os.environ.items():
+        if len(value) >= _SHORTEST_SECRET and _SECRET_NAME.search(name.upper()):
+            text = text.replace(value, "***")
+    return re.sub(r"(\w+://[^\s:/@]*:)[^\s@]+@", r"\1***@", text)

@@ -1,0 +1,159 @@
+"""Whatever a team answers, it gets files that parse, pass their own linters and show no trace of the template."""
+
+import ast
+import json
+import re
+import subprocess
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from template import choices, combinations, render
+
+SHORT_NAME = {"project_name": "x"}
+LONG_NAME = {"project_name": "a-" + "long" * 9 + "-x"}  # as many characters as a name may have
+TRACES = re.compile(r"(?<!\$)\{\{|\{%|\{#")  # of Jinja; `${{` is GitHub's
+
+PARSERS: dict[str, Callable[[str], object]] = {
+    ".json": json.loads,
+    ".py": ast.parse,
+    ".toml": tomllib.loads,
+    ".yaml": yaml.safe_load,
+    ".yml": yaml.safe_load,
+}
+
+
+@pytest.fixture(scope="module")
+def projects(template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Every combination of answers, and the names that change the length of lines, rendered.
+
+    The package's source holds no Jinja, so only the backend changes it: one project of each has it, and those of the
+    odd names, whose imports sort and wrap in their own way.
+    """
+    base = tmp_path_factory.mktemp("all")
+    assert len(LONG_NAME["project_name"]) == 40
+    whole = [*({"backend": backend} for backend in choices("backend")), SHORT_NAME, LONG_NAME]
+    made = {}
+    for answers in [*combinations(), *whole]:
+        name = "-".join(answers.values())
+        leave_out = () if answers in whole else ("/src/*/*", "!/src/*/__init__.py")
+        made[name] = render(template, base / name / "support-agent", leave_out, **answers)
+    return made
+
+
+def each_file(projects: dict[str, Path]) -> Iterator[tuple[str, str, str]]:
+    """Yield the project's name, the file's path and its text, once for every text that differs."""
+    seen = set()
+    for name, project in projects.items():
+        for path in sorted(project.rglob("*")):
+            if path.is_file():
+                found = (path.relative_to(project).as_posix(), path.read_bytes().decode())
+                if found not in seen:
+                    seen.add(found)
+                    yield (name, *found)
+
+
+def rendered_from_jinja(template: Path, path: str) -> bool:
+    """Whether the file is rendered: what is copied as it stands, such as Python, may hold braces of its own."""
+    source = re.sub(r"^src/[^/]+", "src/{{ package_name }}", path)
+    return not (template / "template" / source).exists()
+
+
+def test_every_file_parses(projects: dict[str, Path]) -> None:
+    broken = []
+    for name, path, text in each_file(projects):
+        if parse := PARSERS.get(Path(path).suffix):
+            try:
+                parse(text)
+            except (SyntaxError, ValueError, yaml.YAMLError) as error:
+                broken.append(f"{name}: {path}: {error}")
+    assert not broken, "\n".join(broken)
+
+
+def test_no_trace_of_the_template_is_left(projects: dict[str, Path], template: Path) -> None:
+    traces = [
+        f"{name}: {path}:{number}: {line}"
+        for name, path, text in each_file(projects)
+        if rendered_from_jinja(template, path)
+        for number, line in enumerate(text.splitlines(), 1)
+        if TRACES.search(line)
+    ]
+    names = [path for name, path, _ in each_file(projects) if re.search(r"[{}]|\.jinja$", path)]
+    assert not traces + names, "\n".join(traces + names)
+
+
+def test_no_scars_of_blank_lines_or_spaces(projects: dict[str, Path]) -> None:
+    scars = []
+    for name, path, text in each_file(projects):
+        where = f"{name}: {path}"
+        if "\r" in text:
+            scars.append(f"{where}: a carriage return")
+        if "\n\n\n\n" in text or text.startswith("\n"):
+            scars.append(f"{where}: a gap of blank lines")
+        if re.search(r"[ \t]$", text, re.MULTILINE):
+            scars.append(f"{where}: a line that ends in a space")
+        if text and (not text.endswith("\n") or text.endswith("\n\n")):
+            scars.append(f"{where}: ends with {len(text) - len(text.rstrip(chr(10)))} newlines, not one")
+    assert not scars, "\n".join(scars)
+
+
+@pytest.mark.parametrize("check", [["check"], ["format", "--check"]], ids=["lint", "format"])
+def test_the_projects_own_rules_hold(projects: dict[str, Path], check: list[str]) -> None:
+    # One call for all: ruff reads the settings nearest to each file, so each project is held to its own.
+    base = projects["x"].parents[1]
+    ruff = ["ruff", *check, "--no-cache", "--quiet", "--output-format=concise", "."]
+    done = subprocess.run(ruff, cwd=base, capture_output=True, text=True, check=False)
+    found = {line.partition("/support-agent/")[2] or line for line in done.stdout.splitlines()}
+    assert done.returncode == 0, done.stderr + "\n".join(sorted(found))
+
+
+def test_features_appear_and_go_with_their_answer(projects: dict[str, Path]) -> None:
+    wrong = []
+    for answers in combinations():
+        project = projects["-".join(answers.values())]
+        postgres = answers["backend"] == "postgres"
+        expected = {
+            project / ".github": answers["ci"] == "github",
+            project / ".gitlab-ci.yml": answers["ci"] == "gitlab",
+            project / "compose.yaml": postgres,
+            project / "Dockerfile": True,
+            project / "uv.lock": False,
+        }
+        wrong += [f"{answers}: {path.name}" for path, there in expected.items() if path.exists() is not there]
+        dependencies = " ".join(tomllib.loads((project / "pyproject.toml").read_text())["project"]["dependencies"])
+        if ("psycopg" in dependencies) is not postgres:
+            wrong.append(f"{answers}: psycopg")
+        if (f"langchain-{answers['model_provider']}" in dependencies) is (answers["model_provider"] == "none"):
+            wrong.append(f"{answers}: {dependencies}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_folder_is_empty(projects: dict[str, Path]) -> None:
+    empty = [
+        path
+        for project in projects.values()
+        for path in project.rglob("*")
+        if path.is_dir() and not any(path.iterdir())
+    ]
+    assert not empty
+
+
+def test_only_the_postgres_backend_has_its_modules(projects: dict[str, Path]) -> None:
+    for backend in choices("backend"):
+        package = projects[backend] / "src" / "support_agent"
+        for name in ("persistence/postgres.py", "readiness/postgres_server.py"):
+            assert (package / name).exists() is (backend == "postgres")
+        assert (package / "persistence" / "sqlite.py").exists(), "the embedded default of both"
+
+
+def test_ci_tests_the_oldest_python_and_every_later_one(projects: dict[str, Path]) -> None:
+    for oldest, expected in {"3.11": ["3.11", "3.12", "3.13", "3.14"], "3.13": ["3.13", "3.14"]}.items():
+        github = yaml.safe_load((projects[f"postgres-none-github-{oldest}"] / ".github/workflows/ci.yml").read_text())
+        gitlab = yaml.safe_load((projects[f"postgres-none-gitlab-{oldest}"] / ".gitlab-ci.yml").read_text())
+        pyproject = tomllib.loads((projects[f"postgres-none-none-{oldest}"] / "pyproject.toml").read_text())
+        assert github["jobs"]["test"]["strategy"]["matrix"]["python"] == expected
+        assert gitlab["test"]["parallel"]["matrix"] == [{"PYTHON": expected}]
+        assert pyproject["project"]["requires-python"] == f">={oldest}"

@@ -1,0 +1,128 @@
+"""What the plumbing's tests share: a real PostgreSQL for the session, a database a test, and a crew of processes."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+from uuid import uuid4
+
+import pytest
+from acme_agent.persistence import migrate
+from acme_agent.readiness.postgres_server import create_database, drop_database, postgres_server
+from acme_agent.settings import Settings
+
+CREW_SIZE = 8  # processes
+CREW_PATIENCE = 60.0  # seconds
+
+_CREW = """
+import asyncio, json, multiprocessing, sys
+from langgraph.checkpoint.base import empty_checkpoint
+import acme_agent.persistence.postgres_migrate, acme_agent.persistence.sqlite  # imported once, then forked
+from acme_agent.persistence import migrate, open_checkpointer
+from acme_agent.settings import Settings
+
+size, patience = int(sys.argv[1]), float(sys.argv[2])
+settings = Settings(_env_file=None)
+
+async def write(url, thread_id):
+    config = {"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}}
+    async with open_checkpointer(url, settings=settings) as saver:
+        return (await saver.aput(config, empty_checkpoint(), {}, {}))["configurable"]["thread_id"]
+
+def work(order, url, thread_id):
+    start.wait(patience)
+    try:
+        return asyncio.run(migrate(url, settings=settings) if order == "migrate" else write(url, thread_id))
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+fork = multiprocessing.get_context("fork")
+start = fork.Barrier(size)
+with fork.Pool(size) as pool:
+    for line in sys.stdin:
+        order, url = json.loads(line)
+        jobs = [(order, url, f"thread-{number}") for number in range(size)]
+        print(json.dumps(pool.starmap_async(work, jobs, chunksize=1).get(patience)), flush=True)
+"""
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """LangGraph's savers and psycopg's pool need asyncio itself."""
+    return "asyncio"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Return the defaults, whatever a developer's .env file says, with a small pool."""
+    return Settings(_env_file=None, data_dir=tmp_path, database_pool_max=4)
+
+
+@pytest.fixture(scope="session")
+def crew() -> Iterator[Callable[[Literal["migrate", "write"], str], list[Any]]]:
+    """Eight processes that do the same thing to the same database at the same moment, as often as they are told.
+
+    Each one's result: the number of steps, the id of the thread that it wrote, or the error's text.
+    """
+    command = [sys.executable, "-c", _CREW, str(CREW_SIZE), str(CREW_PATIENCE)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as leader:
+
+        def all_at_once(order: Literal["migrate", "write"], url: str) -> list[Any]:
+            assert leader.stdin
+            assert leader.stdout
+            leader.stdin.write(json.dumps([order, url]) + "\n")
+            leader.stdin.flush()
+            results: list[Any] = json.loads(leader.stdout.readline())
+            return results
+
+        yield all_at_once
+        leader.communicate()
+
+
+@pytest.fixture(scope="session")
+def admin_url() -> Iterator[str]:
+    """Start a real PostgreSQL, if none is given; return its superuser's URL."""
+    with postgres_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def template(admin_url: str) -> Iterator[str]:
+    """Return the name of a migrated database to copy: a migration for each test would take longer than the test."""
+    name = _new_name()
+    asyncio.run(migrate(create_database(admin_url, name)))
+    yield name
+    drop_database(admin_url, name)
+
+
+@pytest.fixture
+def make_database(admin_url: str) -> Iterator[Callable[..., str]]:
+    """Return a function that makes a database, empty or a copy of a `template`; all are dropped in the end."""
+    names: list[str] = []
+
+    def make(template: str | None = None) -> str:
+        names.append(_new_name())
+        return create_database(admin_url, names[-1], template)
+
+    yield make
+    for name in names:
+        drop_database(admin_url, name)
+
+
+@pytest.fixture
+def empty_database(make_database: Callable[..., str]) -> str:
+    """Make a database without any table."""
+    return make_database()
+
+
+@pytest.fixture
+def database(make_database: Callable[..., str], template: str) -> str:
+    """Make a migrated database of the test's own."""
+    return make_database(template)
+
+
+def _new_name() -> str:
+    return f"test_{uuid4().hex[:12]}"
