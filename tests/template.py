@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -60,10 +60,8 @@ def snapshot(into: Path) -> Path:
     return into
 
 
-def render(template: Path, project: Path, leave_out: Sequence[str] = (), **answers: str) -> Path:
+def render(template: Path, project: Path, **answers: str) -> Path:
     """Generate a project as `copier copy --defaults` does, never trusting the template, and return its folder.
-
-    `leave_out` are patterns of paths that the test does not look at: what is not rendered takes no time.
 
     Raises TypeError for an answer to a question that does not exist: Copier would ignore it, and the test would prove
     nothing. Raises ValueError, with the validator's text, for an answer that the template refuses.
@@ -73,7 +71,6 @@ def render(template: Path, project: Path, leave_out: Sequence[str] = (), **answe
         str(template),
         project,
         data=answers,
-        exclude=leave_out,
         defaults=True,
         unsafe=False,
         quiet=True,

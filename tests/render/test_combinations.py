@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import shutil
 import subprocess
 import tomllib
 from collections.abc import Callable, Iterator
@@ -28,20 +29,27 @@ PARSERS: dict[str, Callable[[str], object]] = {
 
 @pytest.fixture(scope="module")
 def projects(template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Every combination of answers, and the names that change the length of lines, rendered.
-
-    The package's source holds no Jinja, so only the backend changes it: one project of each has it, and those of the
-    odd names, whose imports sort and wrap in their own way.
-    """
+    """Every combination of answers. The package's source, most of the template, is left out: it holds no Jinja."""
     base = tmp_path_factory.mktemp("all")
+    light = shutil.copytree(template, base / "template", ignore=shutil.ignore_patterns("src"))
+    return {
+        name: render(light, base / name / "support-agent", **answers)
+        for answers in combinations()
+        if (name := "-".join(answers.values()))
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The projects that differ in their Python: by backend, and by names that make imports sort and wrap otherwise."""
+    base = tmp_path_factory.mktemp("whole")
     assert len(LONG_NAME["project_name"]) == 40
-    whole = [*({"backend": backend} for backend in choices("backend")), SHORT_NAME, LONG_NAME]
-    made = {}
-    for answers in [*combinations(), *whole]:
-        name = "-".join(answers.values())
-        leave_out = () if answers in whole else ("/src/*/*", "!/src/*/__init__.py")
-        made[name] = render(template, base / name / "support-agent", leave_out, **answers)
-    return made
+    every = [*({"backend": backend} for backend in choices("backend")), SHORT_NAME, LONG_NAME]
+    return {
+        name: render(template, base / name / "support-agent", **answers)
+        for answers in every
+        if (name := "-".join(answers.values()))
+    }
 
 
 def each_file(projects: dict[str, Path]) -> Iterator[tuple[str, str, str]]:
@@ -62,9 +70,9 @@ def rendered_from_jinja(template: Path, path: str) -> bool:
     return not (template / "template" / source).exists()
 
 
-def test_every_file_parses(projects: dict[str, Path]) -> None:
+def test_every_file_parses(projects: dict[str, Path], whole: dict[str, Path]) -> None:
     broken = []
-    for name, path, text in each_file(projects):
+    for name, path, text in each_file(projects | whole):
         if parse := PARSERS.get(Path(path).suffix):
             try:
                 parse(text)
@@ -73,21 +81,21 @@ def test_every_file_parses(projects: dict[str, Path]) -> None:
     assert not broken, "\n".join(broken)
 
 
-def test_no_trace_of_the_template_is_left(projects: dict[str, Path], template: Path) -> None:
+def test_no_trace_of_the_template_is_left(projects: dict[str, Path], whole: dict[str, Path], template: Path) -> None:
     traces = [
         f"{name}: {path}:{number}: {line}"
-        for name, path, text in each_file(projects)
+        for name, path, text in each_file(projects | whole)
         if rendered_from_jinja(template, path)
         for number, line in enumerate(text.splitlines(), 1)
         if TRACES.search(line)
     ]
-    names = [path for name, path, _ in each_file(projects) if re.search(r"[{}]|\.jinja$", path)]
+    names = [path for name, path, _ in each_file(projects | whole) if re.search(r"[{}]|\.jinja$", path)]
     assert not traces + names, "\n".join(traces + names)
 
 
-def test_no_scars_of_blank_lines_or_spaces(projects: dict[str, Path]) -> None:
+def test_no_scars_of_blank_lines_or_spaces(projects: dict[str, Path], whole: dict[str, Path]) -> None:
     scars = []
-    for name, path, text in each_file(projects):
+    for name, path, text in each_file(projects | whole):
         where = f"{name}: {path}"
         if "\r" in text:
             scars.append(f"{where}: a carriage return")
@@ -101,9 +109,9 @@ def test_no_scars_of_blank_lines_or_spaces(projects: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize("check", [["check"], ["format", "--check"]], ids=["lint", "format"])
-def test_the_projects_own_rules_hold(projects: dict[str, Path], check: list[str]) -> None:
+def test_the_projects_own_rules_hold(whole: dict[str, Path], check: list[str]) -> None:
     # One call for all: ruff reads the settings nearest to each file, so each project is held to its own.
-    base = projects["x"].parents[1]
+    base = whole["x"].parents[1]
     ruff = ["ruff", *check, "--no-cache", "--quiet", "--output-format=concise", "."]
     done = subprocess.run(ruff, cwd=base, capture_output=True, text=True, check=False)
     found = {line.partition("/support-agent/")[2] or line for line in done.stdout.splitlines()}
@@ -141,9 +149,9 @@ def test_no_folder_is_empty(projects: dict[str, Path]) -> None:
     assert not empty
 
 
-def test_only_the_postgres_backend_has_its_modules(projects: dict[str, Path]) -> None:
+def test_only_the_postgres_backend_has_its_modules(whole: dict[str, Path]) -> None:
     for backend in choices("backend"):
-        package = projects[backend] / "src" / "support_agent"
+        package = whole[backend] / "src" / "support_agent"
         for name in ("persistence/postgres.py", "readiness/postgres_server.py"):
             assert (package / name).exists() is (backend == "postgres")
         assert (package / "persistence" / "sqlite.py").exists(), "the embedded default of both"

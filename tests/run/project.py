@@ -61,19 +61,19 @@ def uv() -> str:
 
 def pythons() -> dict[str, str]:
     """The supported versions of Python that this machine has, each with its interpreter: uv's and pyenv's."""
+    versions = Path(_printed("pyenv", "root") or "/nowhere", "versions")
     found = {}
     for version in VERSIONS:
-        asked = subprocess.run(
-            [uv(), "python", "find", "--no-project", "--no-python-downloads", version],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        pyenv = sorted(
-            Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob(f"versions/{version}.*/bin/python")
-        )
-        if asked.returncode == 0:
-            found[version] = asked.stdout.strip()
-        elif pyenv:
-            found[version] = str(pyenv[-1])
+        by_uv = _printed(uv(), "python", "find", "--no-project", "--no-python-downloads", version)
+        by_pyenv = sorted(map(str, versions.glob(f"{version}.*/bin/python")))
+        if interpreter := by_uv or "".join(by_pyenv[-1:]):
+            found[version] = interpreter
     return found
+
+
+def _printed(*command: str) -> str:
+    """What a program printed; nothing when it is missing or fails."""
+    if shutil.which(command[0]) is None:
+        return ""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,6 +1,5 @@
 """What the plumbing's tests share: a real PostgreSQL for the session, a database a test, and a crew of processes."""
 
-import asyncio
 import json
 import subprocess
 import sys
@@ -10,8 +9,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 import pytest
-from acme_agent.persistence import migrate
-from acme_agent.readiness.postgres_server import create_database, drop_database, postgres_server
+from acme_agent.readiness.postgres_server import create_database, drop_database
 from acme_agent.settings import Settings
 
 CREW_SIZE = 8  # processes
@@ -49,12 +47,6 @@ with fork.Pool(size) as pool:
 """
 
 
-@pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    """LangGraph's savers and psycopg's pool need asyncio itself."""
-    return "asyncio"
-
-
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Return the defaults, whatever a developer's .env file says, with a small pool."""
@@ -83,19 +75,15 @@ def crew() -> Iterator[Callable[[Literal["migrate", "write"], str], list[Any]]]:
 
 
 @pytest.fixture(scope="session")
-def admin_url() -> Iterator[str]:
-    """Start a real PostgreSQL, if none is given; return its superuser's URL."""
-    with postgres_server() as url:
-        yield url
+def admin_url(postgres_template: tuple[str, str]) -> str:
+    """Return the superuser's URL of a real PostgreSQL."""
+    return postgres_template[0]
 
 
 @pytest.fixture(scope="session")
-def template(admin_url: str) -> Iterator[str]:
+def template(postgres_template: tuple[str, str]) -> str:
     """Return the name of a migrated database to copy: a migration for each test would take longer than the test."""
-    name = _new_name()
-    asyncio.run(migrate(create_database(admin_url, name)))
-    yield name
-    drop_database(admin_url, name)
+    return postgres_template[1]
 
 
 @pytest.fixture

@@ -31,9 +31,8 @@ def processes() -> ForkServerContext:
     Of the backends' modules it passes over those that this project does not have.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        [crash_run.__name__, f"{persistence.__name__}.sqlite", f"{persistence.__name__}.postgres"]
-    )
+    backends = [f"{persistence.__name__}.sqlite", f"{persistence.__name__}.postgres"]
+    context.set_forkserver_preload(["__main__", crash_run.__name__, *backends])
     return context
 
 
