@@ -37,6 +37,12 @@ def test_actions_are_pinned_to_commits_and_agree(render: Render) -> None:
     assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", use) for use in theirs)
 
 
+def test_no_checkout_leaves_its_token_behind(render: Render) -> None:
+    for workflows in (ROOT / ".github" / "workflows", render(ci="github") / ".github" / "workflows"):
+        text = "".join(path.read_text() for path in workflows.glob("*.yml"))
+        assert text.count("actions/checkout@") == text.count("persist-credentials: false") > 0
+
+
 def test_gitlab_pipeline_is_valid(render: Render) -> None:
     pipeline = render(ci="gitlab") / ".gitlab-ci.yml"
     passes("check-jsonschema", "--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci", pipeline)

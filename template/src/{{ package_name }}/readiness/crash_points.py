@@ -1,12 +1,16 @@
 """Where a run can die: when a node has done its work, and after each write to the database.
 
-A run under watch passes these points one after the other. Each is a line in a journal file, which outlives the process,
-and at the point whose number it was told the process sends itself SIGKILL: nothing is flushed, closed or caught. The
-points cover each superstep: before it (the last checkpoint is stored, nothing else), inside (a node has done its work,
-and no database knows: as far as the stored state goes, this is any instant since it began), and after it (the node's
-writes are stored, the next checkpoint is not).
+A run under watch passes these points one after the other; each is a line in a journal file, which outlives the
+process. A process that is to be killed sends itself SIGKILL at the first point where none before it has died: nothing
+is flushed, closed or caught. So a thread that is gone on with again and again dies once at every point, and moves on
+by one.
+
+The points cover each superstep: before it (the last checkpoint is stored, nothing else), inside (a node has done its
+work, and no database knows: as far as the stored state goes, this is any instant since it began), and after it (the
+node's writes are stored, the next checkpoint is not).
 """
 
+import asyncio
 import json
 import os
 import signal
@@ -25,39 +29,47 @@ from langgraph.checkpoint.base import (
     CheckpointTuple,
 )
 
+POINTS = frozenset({"node finished", "writes stored", "checkpoint stored", "answer sent"})
+
 _UNDONE = frozenset({"__interrupt__", "__resume__", "__error__", "__error_source_node__"})
 
 
 class Journal:
-    """The points that a run has passed, in a file that several processes append to."""
+    """What the processes of a thread have done, in a file that they append to."""
 
-    def __init__(self, path: Path, kill_at: int | None = None) -> None:
-        """Append to `path`; die at the point number `kill_at`, counted from 1 in this process."""
-        self.path = path
-        self._kill_at = kill_at
-        self._passed = 0
+    def __init__(self, path: Path, *, kill: bool = False) -> None:
+        """Append to `path`; with `kill`, die at the first point where no process has died."""
+        self._path = path
+        self._kill = kill
+        self._deaths = self.deaths()
+        self.turn = asyncio.Lock()  # branches and their writes go on side by side; held around a write and its point
 
     def note(self, what: str, **facts: object) -> None:
-        """Write down something that is not a point to die at."""
+        """Write a line."""
         line = json.dumps({"what": what, **facts}) + "\n"
-        with self.path.open("a", encoding="utf-8") as file:  # one write, appended whole
+        with self._path.open("a", encoding="utf-8") as file:  # one write, appended whole
             file.write(line)
 
-    def reach(self, point: str, **facts: object) -> None:
-        """Write the point down, and die there if it is the one."""
-        self.note(point, number=self._passed + 1, **facts)
-        self._passed += 1
-        if self._passed == self._kill_at:
+    def reach(self, what: str, at: str, **facts: object) -> None:
+        """Write down that the point `what` is reached `at` a place that every execution of a superstep shares."""
+        self.note(what, at=at, **facts)
+        point = f"{what}: {at}"
+        if self._kill and point not in self._deaths:
+            self.note("killed", point=point)
             os.kill(os.getpid(), signal.SIGKILL)
 
     def lines(self) -> list[dict[str, Any]]:
         """Return what was written down (Any: the facts of a line)."""
-        text = self.path.read_text("utf-8") if self.path.exists() else ""
+        text = self._path.read_text("utf-8") if self._path.exists() else ""
         return [json.loads(line) for line in text.splitlines()]
 
-    def points(self) -> list[dict[str, Any]]:
-        """Return the points that were reached (Any: as above)."""
-        return [line for line in self.lines() if "number" in line]
+    def points(self) -> list[str]:
+        """Return the points that were reached, each once, in order."""
+        return list(dict.fromkeys(f"{line['what']}: {line['at']}" for line in self.lines() if line["what"] in POINTS))
+
+    def deaths(self) -> list[str]:
+        """Return the points where a process died, in order."""
+        return [line["point"] for line in self.lines() if line["what"] == "killed"]
 
 
 class NodePoints(AsyncCallbackHandler):
@@ -65,10 +77,11 @@ class NodePoints(AsyncCallbackHandler):
 
     run_inline = True
 
-    def __init__(self, journal: Journal) -> None:
-        """Write into this journal."""
+    def __init__(self, journal: Journal, places: dict[str, str]) -> None:
+        """Write into this journal; put into `places` where each task is at work, by its id."""
         self._journal = journal
-        self._running: dict[UUID, dict[str, Any]] = {}  # Any: the facts of a point
+        self._places = places
+        self._running: dict[UUID, str] = {}
 
     async def on_chain_start(
         self,
@@ -84,24 +97,27 @@ class NodePoints(AsyncCallbackHandler):
         namespace = str(at.get("langgraph_checkpoint_ns", ""))
         if kwargs.get("name") != at.get("langgraph_node") or not namespace or "|" in namespace:
             return
-        task = {"step": at["langgraph_step"], "node": at["langgraph_node"], "path": str(at["langgraph_path"])}
-        self._running[run_id] = task | {"task": namespace.rpartition(":")[2]}
-        self._journal.note("node started", **self._running[run_id])
+        task = namespace.rpartition(":")[2]
+        place = f"superstep {at['langgraph_step']}, {at['langgraph_node']} {at['langgraph_path'][1:]}"
+        self._running[run_id] = self._places[task] = place
+        self._journal.note("node started", at=place, step=at["langgraph_step"])
 
     async def on_chain_end(self, outputs: dict[str, Any], *, run_id: UUID, **kwargs: Any) -> None:
         """See AsyncCallbackHandler (Any: its signature)."""
         if run_id in self._running:
-            self._journal.reach("node finished", **self._running.pop(run_id))
+            async with self._journal.turn:
+                self._journal.reach("node finished", self._running.pop(run_id))
 
 
 class SaverPoints(BaseCheckpointSaver[Any]):
     """Passes every call on to a checkpointer, and reaches a point after each write. Any: its versions are its own."""
 
-    def __init__(self, inner: BaseCheckpointSaver[Any], journal: Journal) -> None:
-        """Watch `inner`."""
+    def __init__(self, inner: BaseCheckpointSaver[Any], journal: Journal, places: dict[str, str]) -> None:
+        """Watch `inner`; `places` tells where a task is at work."""
         super().__init__(serde=inner.serde)
         self._inner = inner
         self._journal = journal
+        self._places = places
 
     def get_next_version(self, current: Any, channel: None) -> Any:
         """Ask the checkpointer."""
@@ -124,37 +140,38 @@ class SaverPoints(BaseCheckpointSaver[Any]):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Store the checkpoint; a point is reached when it is stored."""
-        stored = await self._inner.aput(config, checkpoint, metadata, new_versions)
-        self._journal.reach("checkpoint stored", step=metadata.get("step"))
+        async with self._journal.turn:
+            stored = await self._inner.aput(config, checkpoint, metadata, new_versions)
+            namespace = config["configurable"].get("checkpoint_ns", "").partition(":")[0]
+            self._journal.reach("checkpoint stored", f"superstep {metadata.get('step')} {namespace}".strip())
         return stored
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """Store a task's writes; a point is reached when they are stored."""
-        await self._inner.aput_writes(config, writes, task_id, task_path)
-        over = any(channel not in _UNDONE for channel, _ in writes)
-        self._journal.reach("writes stored", task=task_id, over=over)
+        async with self._journal.turn:
+            await self._inner.aput_writes(config, writes, task_id, task_path)
+            over = any(channel not in _UNDONE for channel, _ in writes)
+            kind = "" if over else f" {sorted({channel for channel, _ in writes})}"
+            self._journal.reach("writes stored", self._places.get(task_id, "between supersteps") + kind, over=over)
 
 
 def repeated(lines: list[dict[str, Any]]) -> list[str]:
-    """Return the nodes that began again after they were over (Any: the facts of a point).
+    """Return the nodes that began again after they were over (Any: the facts of a line).
 
     A node is over when its writes are stored, or a node of a later superstep has begun. One that had done its work when
     the process died, but whose writes were not stored, may and must work again.
     """
-    names: dict[str, tuple[str, int]] = {}  # task id -> identity that every execution of the task shares
-    begun: set[tuple[str, int]] = set()
-    over: set[tuple[str, int]] = set()
+    began: dict[str, int] = {}
+    over: set[str] = set()
     again: list[str] = []
     for line in lines:
         if line["what"] == "node started":
-            identity = (f"{line['node']} {line['path']}", line["step"])
-            if identity in over:
-                again.append(f"{line['node']} of superstep {line['step']}")
-            names[line["task"]] = identity
-            begun.add(identity)
-            over |= {earlier for earlier in begun if earlier[1] < line["step"]}
-        elif line["what"] == "writes stored" and line["over"] and line["task"] in names:
-            over.add(names[line["task"]])
-    return again
+            if line["at"] in over:
+                again.append(line["at"])
+            began[line["at"]] = line["step"]
+            over |= {place for place, step in began.items() if step < line["step"]}
+        elif line["what"] == "writes stored" and line["over"]:
+            over.add(line["at"])
+    return list(dict.fromkeys(again))

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,30 +42,25 @@ class Case:
         return result
 
 
-def run_cases(cases: Sequence[Case], kill_at: int | None = None) -> None:
-    """Run the cases of one scenario to their end, or to the point `kill_at`, and write down each result.
-
-    The target of a process.
-    """
-    asyncio.run(_run_cases(cases, kill_at))
+def run_case(case: Case, *, kill: bool) -> None:
+    """Start the case's run or go on with it, and write down the result; with `kill`, die on the way."""
+    asyncio.run(_run_case(case, kill=kill))
 
 
-async def _run_cases(cases: Sequence[Case], kill_at: int | None) -> None:
-    scenario = next(scenario for scenario in scenarios() if scenario.name == cases[0].scenario)
-    journal = Journal(cases[0].journal, kill_at)
-    settings = _settings(cases[0], scenario)
-    async with open_checkpointer(cases[0].database_url, settings=settings, types=checkpoint_types) as checkpointer:
-        graph = build_graph().compile(checkpointer=SaverPoints(checkpointer, journal))
-        watched = graph.with_config(callbacks=[NodePoints(journal)])
-        for case in cases:
-            journal.path = case.journal
-            settings = _settings(case, scenario)
-            try:
-                status = await _run_to_the_end(Runs(watched, settings), case, scenario, journal)
-                result = {"state": _plain(status.values), "effects": scenario.effects(settings)}
-            except Exception as error:  # noqa: BLE001 - a case's failure is its result and must not hide the others'
-                result = {"error": f"{type(error).__name__}: {error}"}
-            (case.folder / "result.json").write_text(json.dumps(result), "utf-8")
+async def _run_case(case: Case, *, kill: bool) -> None:
+    scenario = next(scenario for scenario in scenarios() if scenario.name == case.scenario)
+    settings = _settings(case, scenario)
+    journal = Journal(case.journal, kill=kill)
+    places: dict[str, str] = {}
+    async with open_checkpointer(case.database_url, settings=settings, types=checkpoint_types) as checkpointer:
+        graph = build_graph().compile(checkpointer=SaverPoints(checkpointer, journal, places))
+        runs = Runs(graph.with_config(callbacks=[NodePoints(journal, places)]), settings)
+        try:
+            status = await _run_to_the_end(runs, case, scenario, journal)
+            result = {"state": _plain(status.values), "effects": scenario.effects(settings)}
+        except Exception as error:  # noqa: BLE001 - whatever it is, the check reports it as the case's result
+            result = {"error": f"{type(error).__name__}: {error}"}
+    (case.folder / "result.json").write_text(json.dumps(result), "utf-8")
 
 
 def _settings(case: Case, scenario: Scenario) -> AgentSettings:
@@ -88,12 +83,12 @@ async def _run_to_the_end(runs: Runs, case: Case, scenario: Scenario, journal: J
 
 def _answer(status: ThreadStatus, scenario: Scenario, journal: Journal) -> str:
     """Return the scenario's answer to this interrupt: the same one again when a crash lost it."""
-    asked = list(dict.fromkeys(line["interrupt"] for line in journal.lines() if line["what"] == "answer"))
+    asked = list(dict.fromkeys(line["interrupt"] for line in journal.lines() if line["what"] == "answer sent"))
     interrupt = status.interrupts[0].id
     number = asked.index(interrupt) if interrupt in asked else len(asked)
     if number >= len(scenario.answers):
         raise LookupError(f"scenario {scenario.name} has {len(scenario.answers)} answers and is asked once more")
-    journal.reach("answer", interrupt=interrupt)
+    journal.reach("answer sent", f"number {number + 1}", interrupt=interrupt)
     return scenario.answers[number]
 
 
