@@ -22,7 +22,7 @@ test: lint ## Lint, types, and generated projects: rendered, updated, run
 lint: $(UV) ## Style and types of the template's own source
 	$(RUN) ruff check
 	$(RUN) ruff format --check
-	@mkdir -p .build && ln -sfn '../template/src/{{ package_name }}' .build/agent_project
+	@mkdir -p .build && ln -sfn '../template/src/{{ package_name }}' .build/acme_agent
 	$(RUN) mypy
 
 format: $(UV) ## Mend style in place

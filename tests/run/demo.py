@@ -35,7 +35,7 @@ def main() -> None:
     say("make run   (installs the project first)")
     print(project.run("make", "run", f"Q={QUESTION}").stdout)
 
-    say(f'{NAME} run "{QUESTION}" --thread-id killed   (and kill -9 after its first superstep)')
+    say(f'{NAME} run "{QUESTION}"   (and kill -9 as soon as it writes the answer)')
     thread = killed(project)
 
     say(f"{NAME} show {thread}")
@@ -44,19 +44,19 @@ def main() -> None:
     say(f"{NAME} resume {thread}")
     answer = project.run(*program(project), "resume", thread).stdout
     print(answer)
-    if not re.search(r"\[[^\]]+#\d+\]", answer) or "plan" in answer.split():
-        sys.exit("the resumed run did not go on to a cited answer")
+    if not re.search(r"\[[^\]]+#\d+\]", answer) or "search" in answer.split():
+        sys.exit("the resumed run did not go on from where it was killed to a cited answer")
     say(f"done in {time.monotonic() - began:.0f} s; the project is in {project.folder.relative_to(ROOT)}")
 
 
 def killed(project: Project) -> str:
-    """Start the question and kill the process as soon as a node has finished; return the thread's id."""
+    """Start the question and kill the process as soon as it writes the answer; return the thread's id."""
     for attempt in range(1, ATTEMPTS + 1):
         thread = f"killed-{attempt}"
         process = project.popen(*program(project), "run", QUESTION, "--json", "--thread-id", thread)
         assert process.stdout
         for line in process.stdout:
-            if json.loads(line)["event"] == "node_finished":
+            if json.loads(line).get("node") == "synthesize":
                 process.kill()
                 break
         process.communicate()

@@ -18,7 +18,8 @@ class Project:
     def __init__(self, folder: Path, python: str) -> None:
         self.folder = folder
         self.source = folder / "src" / PACKAGE
-        outside = {"VIRTUAL_ENV", "PYTHONPATH", "MAKEFLAGS", "MAKELEVEL", "COVERAGE_PROCESS_START"}
+        # PYTHONDONTWRITEBYTECODE would have every process compile every library again, as on no team's machine.
+        outside = {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "MAKEFLAGS", "MAKELEVEL"}
         self._environment = {name: value for name, value in os.environ.items() if name not in outside}
         self._environment |= {"UV_PYTHON": python, "UV_PYTHON_DOWNLOADS": "never"}
         self._environment = {
@@ -77,3 +78,7 @@ def _printed(*command: str) -> str:
         return ""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+PYTHONS = pythons()
+OLDEST, *_, NEWEST = [*PYTHONS, *PYTHONS]

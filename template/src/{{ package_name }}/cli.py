@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
+from dotenv import load_dotenv
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
@@ -39,6 +40,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line: an error that a person can mend is one line and exit code 2, never a traceback."""
+    load_dotenv(Path(".env"))  # the libraries of model providers look for their keys in the environment
     try:
         app(prog_name=PROGRAM)
     except ProjectError as error:

@@ -42,7 +42,6 @@ class Journal:
         self._path = path
         self._kill = kill
         self._deaths = self.deaths()
-        self.turn = asyncio.Lock()  # branches and their writes go on side by side; held around a write and its point
 
     def note(self, what: str, **facts: object) -> None:
         """Write a line."""
@@ -105,8 +104,7 @@ class NodePoints(AsyncCallbackHandler):
     async def on_chain_end(self, outputs: dict[str, Any], *, run_id: UUID, **kwargs: Any) -> None:
         """See AsyncCallbackHandler (Any: its signature)."""
         if run_id in self._running:
-            async with self._journal.turn:
-                self._journal.reach("node finished", self._running.pop(run_id))
+            self._journal.reach("node finished", self._running.pop(run_id))
 
 
 class SaverPoints(BaseCheckpointSaver[Any]):
@@ -118,6 +116,7 @@ class SaverPoints(BaseCheckpointSaver[Any]):
         self._inner = inner
         self._journal = journal
         self._places = places
+        self._turn = asyncio.Lock()  # writes and their checkpoint go side by side; here in order, to die between them
 
     def get_next_version(self, current: Any, channel: None) -> Any:
         """Ask the checkpointer."""
@@ -140,7 +139,7 @@ class SaverPoints(BaseCheckpointSaver[Any]):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Store the checkpoint; a point is reached when it is stored."""
-        async with self._journal.turn:
+        async with self._turn:
             stored = await self._inner.aput(config, checkpoint, metadata, new_versions)
             namespace = config["configurable"].get("checkpoint_ns", "").partition(":")[0]
             self._journal.reach("checkpoint stored", f"superstep {metadata.get('step')} {namespace}".strip())
@@ -150,7 +149,7 @@ class SaverPoints(BaseCheckpointSaver[Any]):
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """Store a task's writes; a point is reached when they are stored."""
-        async with self._journal.turn:
+        async with self._turn:
             await self._inner.aput_writes(config, writes, task_id, task_path)
             over = any(channel not in _UNDONE for channel, _ in writes)
             kind = "" if over else f" {sorted({channel for channel, _ in writes})}"

@@ -38,7 +38,9 @@ class Case:
     def result(self) -> dict[str, Any]:
         """What the run ended with: `state` and `effects`, or an `error` (Any: what JSON can hold)."""
         path = self.folder / "result.json"
-        result: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {"error": "the process died"}
+        if not path.exists():
+            return {"error": "it was killed again and again and came to no end"}
+        result: dict[str, Any] = json.loads(path.read_text("utf-8"))
         return result
 
 

@@ -1,0 +1,22 @@
+"""The tests of the template's own rooms, in `plumbing/`, inside a generated project."""
+
+import json
+import shutil
+from pathlib import Path
+
+from project import OLDEST, PYTHONS, generate
+
+COVERED = 90  # percent of the lines and branches of a project's package
+
+
+def test_plumbing_works_and_is_covered(template: Path, tmp_path: Path) -> None:
+    """The tests of the template's own rooms, inside a project, with everything that they share."""
+    whole = generate(template, tmp_path, PYTHONS[OLDEST], backend="postgres")
+    shutil.copytree(Path(__file__).with_name("plumbing"), whole.folder / "tests" / "plumbing")
+    whole.run("make", "coverage")
+    report = json.loads(whole.run(".venv/bin/coverage", "json", "--quiet", "-o", "-").stdout)
+    print(f"{report['totals']['percent_covered']:.1f} % of the package is covered")
+    poor = {name: round(file["summary"]["percent_covered"]) for name, file in report["files"].items()}
+    assert report["totals"]["percent_covered"] >= COVERED, {
+        name: share for name, share in poor.items() if share < COVERED
+    }
