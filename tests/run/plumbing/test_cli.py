@@ -204,8 +204,9 @@ def test_doctor_names_what_is_wrong(shell: Shell, monkeypatch: pytest.MonkeyPatc
 def spawn(tmp_path: Path) -> Callable[..., "subprocess.Popen[str]"]:
     """Start the command line in a process of its own, with a model that is too slow to finish."""
     program = (
-        "import time\n"
+        "import signal\n"
         "from acme_agent.agent import write\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background has it ignored\n"
         "class Slow:\n"
         "    async def astream(self, prompt):\n"
         "        print('writing', flush=True)\n"
