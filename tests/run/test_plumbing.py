@@ -14,7 +14,8 @@ def test_plumbing_works_and_is_covered(template: Path, tmp_path: Path) -> None:
     whole = generate(template, tmp_path, PYTHONS[OLDEST], backend="postgres")
     shutil.copytree(Path(__file__).with_name("plumbing"), whole.folder / "tests" / "plumbing")
     whole.run("make", "coverage")
-    report = json.loads(whole.run(".venv/bin/coverage", "json", "--quiet", "-o", "-").stdout)
+    whole.run(".venv/bin/coverage", "json", "--quiet", "-o", "coverage.json")
+    report = json.loads((whole.folder / "coverage.json").read_text())
     print(f"{report['totals']['percent_covered']:.1f} % of the package is covered")
     poor = {name: round(file["summary"]["percent_covered"]) for name, file in report["files"].items()}
     assert report["totals"]["percent_covered"] >= COVERED, {
