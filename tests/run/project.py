@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import template
@@ -21,7 +22,9 @@ class Project:
         # PYTHONDONTWRITEBYTECODE would have every process compile every library again, as on no team's machine.
         outside = {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "MAKEFLAGS", "MAKELEVEL"}
         self._environment = {name: value for name, value in os.environ.items() if name not in outside}
-        self._environment |= {"UV_PYTHON": python, "UV_PYTHON_DOWNLOADS": "never"}
+        temporary = folder.parent / "tmp"
+        temporary.mkdir(exist_ok=True)
+        self._environment |= {"UV_PYTHON": python, "UV_PYTHON_DOWNLOADS": "never", "TMPDIR": str(temporary)}
         self._environment = {
             name: value for name, value in self._environment.items() if not name.startswith(("PYTEST_", "COV_"))
         }
@@ -61,13 +64,14 @@ def uv() -> str:
 
 
 def pythons() -> dict[str, str]:
-    """The supported versions of Python that this machine has, each with its interpreter: uv's and pyenv's."""
+    """The supported versions of Python that this machine has, each with its interpreter: this one, uv's, pyenv's."""
     versions = Path(_printed("pyenv", "root") or "/nowhere", "versions")
     found = {}
     for version in VERSIONS:
         by_uv = _printed(uv(), "python", "find", "--no-project", "--no-python-downloads", version)
         by_pyenv = sorted(map(str, versions.glob(f"{version}.*/bin/python")))
-        if interpreter := by_uv or "".join(by_pyenv[-1:]):
+        ours = sys.executable if version == f"{sys.version_info.major}.{sys.version_info.minor}" else ""
+        if interpreter := ours or by_uv or "".join(by_pyenv[-1:]):
             found[version] = interpreter
     return found
 
