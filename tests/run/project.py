@@ -22,9 +22,7 @@ class Project:
         # PYTHONDONTWRITEBYTECODE would have every process compile every library again, as on no team's machine.
         outside = {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "MAKEFLAGS", "MAKELEVEL"}
         self._environment = {name: value for name, value in os.environ.items() if name not in outside}
-        temporary = folder.parent / "tmp"
-        temporary.mkdir(exist_ok=True)
-        self._environment |= {"UV_PYTHON": python, "UV_PYTHON_DOWNLOADS": "never", "TMPDIR": str(temporary)}
+        self._environment |= {"UV_PYTHON": python, "UV_PYTHON_DOWNLOADS": "never"}
         self._environment = {
             name: value for name, value in self._environment.items() if not name.startswith(("PYTEST_", "COV_"))
         }

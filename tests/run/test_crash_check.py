@@ -57,7 +57,9 @@ def test_crash_check_finds(broken: str, sqlite_project: Project) -> None:
         replace(sqlite_project.source / name, old, new)
         if "async" in broken:
             replace(sqlite_project.source / "runs/runs.py", 'Durability = "sync"', 'Durability = "async"')
-        done = sqlite_project.run("make", "ready", "PYTEST=.venv/bin/pytest -k straight-pass", check=False)
+        done = sqlite_project.run(
+            "make", "ready", "PYTEST=.venv/bin/pytest --basetemp=.pytest -k straight-pass", check=False
+        )
     finally:
         for path, text in saved.items():
             path.write_text(text)

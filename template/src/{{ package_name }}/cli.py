@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -40,8 +41,10 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line: an error that a person can mend is one line and exit code 2, never a traceback."""
-    load_dotenv(Path(".env"))  # the libraries of model providers look for their keys in the environment
+    # An orchestrator's SIGTERM ends a run as Ctrl-C does; as process 1 of a container it would be ignored otherwise.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
+        load_dotenv(Path(".env"))  # the libraries of model providers look for their keys in the environment
         app(prog_name=PROGRAM)
     except ProjectError as error:
         _fail(str(error), WRONG_USAGE)
@@ -50,6 +53,9 @@ def main() -> None:
             f"{'_'.join(map(str, e['loc'])).upper() or 'settings'}: {e['msg']}" for e in error.errors()
         )
         _fail(f"{problems}. See .env.example", WRONG_USAGE)
+    except Exception as error:
+        logger.debug("unexpected", exc_info=True)
+        _fail(f"{type(error).__name__}: {error} (LOG_LEVEL=DEBUG shows where)", EXIT["failed"])
 
 
 @app.command()
@@ -74,7 +80,9 @@ def run(
 def resume(thread: Thread, as_json: AsJson = False) -> None:
     """Go on with a run that stopped in the middle."""
     id_ = thread_id(thread)
-    _drive(_settings(), id_, as_json, lambda runs, show: runs.resume(id_, listener=show.event))
+    settings = _settings()
+    check(settings)  # a node that cannot work would end the run for good
+    _drive(settings, id_, as_json, lambda runs, show: runs.resume(id_, listener=show.event))
 
 
 @app.command()
@@ -87,7 +95,9 @@ def answer(
     id_ = thread_id(thread)
     if not text.strip():
         raise ProjectError(f"the answer is empty: `{PROGRAM} answer {id_} yes`, no, or a text in quotes")
-    _drive(_settings(), id_, as_json, lambda runs, show: runs.answer(id_, text, listener=show.event))
+    settings = _settings()
+    check(settings)  # as in resume
+    _drive(settings, id_, as_json, lambda runs, show: runs.answer(id_, text, listener=show.event))
 
 
 @app.command()
@@ -176,8 +186,11 @@ def _drive(
 ) -> None:
     """Run and show it; the exit code says how it ended. Whatever stops it, the thread can be gone on with."""
     display: Display = JsonLines() if as_json else Lines()
+    begun = False
 
     async def shown(runs: Runs) -> ThreadStatus:
+        nonlocal begun
+        begun = True
         display.begin(thread)
         status = await act(runs, display)
         display.end(status)
@@ -186,13 +199,17 @@ def _drive(
     try:
         status = _with_runs(settings, shown)
     except KeyboardInterrupt:
-        _fail(f"stopped; go on with: {PROGRAM} resume {thread}", STOPPED)
+        _fail(f"stopped; {_remedy(thread, begun)}", STOPPED)
     except ProjectError:
         raise
     except Exception as error:
         logger.debug("the run was cut off", exc_info=True)
-        _fail(f"cut off by {type(error).__name__}: {error}; go on with: {PROGRAM} resume {thread}", EXIT["failed"])
+        _fail(f"cut off by {type(error).__name__}: {error}; {_remedy(thread, begun)}", EXIT["failed"])
     raise typer.Exit(EXIT[status.condition])
+
+
+def _remedy(thread: ThreadId, begun: bool) -> str:
+    return f"go on with: {PROGRAM} resume {thread}" if begun else "nothing was begun: type the command again"
 
 
 def _next_command(status: ThreadStatus) -> str:
@@ -216,7 +233,7 @@ def _show_rows(head: list[str], rows: list[list[Any]], facts: list[dict[str, Any
         table.add_row(*(escape(str(value)) for value in row))
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = 200  # characters; without a terminal nothing wraps
+        console.width = 200  # characters; without a terminal a line is for a program or a log
     console.print(table)
 
 

@@ -107,6 +107,7 @@ def summary(status: ThreadStatus) -> dict[str, Any]:
     shown = {key: status.values[key] for key in ("verdict", "answer", "citations", "failure") if key in status.values}
     return {
         "thread_id": status.thread_id,
+        "run_id": status.run_id,
         "condition": status.condition,
         "step": status.step,
         "updated": status.updated,

@@ -17,6 +17,7 @@ def idempotency_key(execution: ExecutionInfo | None, label: str) -> str:
 
     `execution` is `runtime.execution_info`; `label` names the effect, so that one node can have several.
     LangGraph derives a task's id from the checkpoint that the step started from, so it survives a crash and a retry.
+    It does not keep two processes apart that work on one thread at the same time: they are on different branches of it.
     Raises ValueError outside a graph run.
     """
     if execution is None or not execution.thread_id:

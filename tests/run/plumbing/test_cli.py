@@ -2,13 +2,16 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import psycopg
 import pytest
 from acme_agent import cli
 from acme_agent.agent.offline_scenarios import EXAMPLES
@@ -168,11 +171,15 @@ def test_wrong_setting_is_one_line_with_the_remedy(
     assert SECRET not in shell.err + shell.out
 
 
-def test_production_refuses_a_database_on_this_machine(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "url", [f"postgresql://user:{SECRET}@localhost/db", f"postgresql://u:{SECRET}\u2100@127.0.0.1:1/db"]
+)
+def test_production_refuses_a_database_on_this_machine(shell: Shell, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """A password with a character that Python's URL parser refuses is not shown either."""
     monkeypatch.setenv("ENVIRONMENT", "production")
-    monkeypatch.setenv("DATABASE_URL", f"postgresql://user:{SECRET}@localhost/db")
+    monkeypatch.setenv("DATABASE_URL", url)
     assert shell("threads") == 2
-    assert "localhost" in shell.err
+    assert "localhost" in shell.err or "127.0.0.1" in shell.err
     assert SECRET not in shell.err
 
 
@@ -198,6 +205,59 @@ def test_doctor_names_what_is_wrong(shell: Shell, monkeypatch: pytest.MonkeyPatc
     wrong = {row["subject"]: row["text"] for row in shell.objects() if not row["ok"]}
     assert set(wrong) == {"agent", "database"}
     assert SECRET not in shell.out
+
+
+def test_wrong_environment_does_not_end_a_run(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deployment without its documents or its model's key must not fail every thread that it touches."""
+    shell("run", QUESTION, "--approve", "--thread-id", "t")
+    with monkeypatch.context() as wrong:
+        wrong.setenv("DOCS", "/nowhere")
+        assert shell("answer", "t", "shorter") == 2
+    with monkeypatch.context() as wrong:
+        wrong.setenv("MODEL", "nobody:nothing")
+        assert shell("answer", "t", "shorter") == 2
+    assert shell("answer", "t", "y") == 0
+    assert shell.out.startswith("A member may borrow")
+
+
+def test_run_goes_on_with_the_documents_that_it_began_with(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "z.md").write_text("A member may borrow nine kites.\n", "utf-8")
+    question = "How many kites may a member borrow?"
+    assert shell("run", question, "--docs", "other", "--approve", "--thread-id", "t") == 3
+    assert shell("answer", "t", "Say it otherwise.") == 3
+    assert "nine kites" in shell.out
+
+
+def test_history_before_an_unknown_checkpoint_is_refused(shell: Shell) -> None:
+    shell("run", QUESTION, "--thread-id", "t")
+    assert shell("history", "t", "--before", "garbage") == 2
+    assert "no checkpoint 'garbage'" in shell.err
+
+
+def test_broken_env_file_is_one_line(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"MODEL=\xff\xfe")
+    assert shell("threads") == 1
+    assert "UnicodeDecodeError" in shell.err
+
+
+def test_database_that_may_not_be_read_is_one_line(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, database: str
+) -> None:
+    role = f"reader_{uuid4().hex[:8]}"
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {role} LOGIN")
+        connection.execute(f"GRANT SELECT ON checkpoint_migrations TO {role}")
+    try:
+        monkeypatch.setenv("DATABASE_URL", re.sub(r"//[^@]*@", f"//{role}@", database))
+        assert shell("threads") == 1
+        assert "permission denied" in shell.err
+        assert shell("run", QUESTION) == 1
+        assert "permission denied" in shell.err
+    finally:
+        with psycopg.connect(database, autocommit=True) as connection:
+            connection.execute(f"DROP OWNED BY {role}")
+            connection.execute(f"DROP ROLE {role}")
 
 
 @pytest.fixture
@@ -241,7 +301,9 @@ def test_run_that_is_cut_off_can_be_resumed(
     process = spawn("run", QUESTION, "--thread-id", "t")
     process.send_signal(end)
     _, err = process.communicate(timeout=30)
-    if end is signal.SIGINT:
+    if end is signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
         assert process.returncode == 130
         assert "acme-agent resume t" in err
         assert "Traceback" not in err

@@ -60,6 +60,14 @@ class Index:
             found = ((id_, connection.execute(sql, (id_,)).fetchone()) for id_ in ids)
             return [Passage(id_, row[0]) for id_, row in found if row]
 
+    def is_whole(self) -> bool:
+        """Tell whether the index is there and can be read; one that a lost disk has damaged is built again."""
+        try:
+            with closing(self._connect()) as connection:
+                return connection.execute("select 1 from passages limit 1").fetchone() is not None
+        except sqlite3.DatabaseError:
+            return False
+
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
 
@@ -77,7 +85,7 @@ def open_index(docs: Path, data_dir: Path) -> Index:
         stat = path.stat()
         stamp.update(f"{path.relative_to(docs)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     index = Index(data_dir / "index" / f"{stamp.hexdigest()[:20]}.db")
-    if not index.path.exists():
+    if not index.is_whole():
         _build(index.path, docs, files)
     return index
 

@@ -1,6 +1,7 @@
 """The ends of a run: approved by a person, delivered, not found, given up, failed."""
 
 import asyncio
+import logging
 from typing import Literal
 
 from langchain_core.messages import AIMessage
@@ -17,6 +18,8 @@ from .routing import MAX_REVISIONS
 from .settings import AgentSettings
 from .state import State
 
+logger = logging.getLogger(__name__)
+
 LONGEST_ERROR = 500  # characters of an error's text that the state keeps
 
 
@@ -28,9 +31,9 @@ async def approve(state: State) -> State:
         response_schema={"type": "string", "minLength": 1},
     )
     match str(reply).strip().lower():
-        case "yes":
+        case "yes" | "y":
             return {"verdict": "approved"}
-        case "no":
+        case "no" | "n":
             return {"verdict": "rejected", "messages": [AIMessage("The answer was refused and not delivered.")]}
         case _:
             return {"verdict": "revise", "feedback": str(reply).strip()}
@@ -56,5 +59,6 @@ async def give_up(state: State) -> State:
 
 async def failed(state: State, error: NodeError) -> Command[Literal["__end__"]]:
     """End the run in a state that names the node and the error, once its retries are used up."""
+    logger.error("node %s failed for good", error.node, exc_info=error.error)
     failure = redact(f"{error.node}: {type(error.error).__name__}: {error.error}")[:LONGEST_ERROR]
     return Command(update={"failure": " ".join(failure.split())}, goto="__end__")

@@ -21,7 +21,9 @@ def is_transient(error: Exception) -> bool:
     """
     if isinstance(error, (ConnectionError, TimeoutError, NodeTimeoutError)):
         return True
-    if getattr(error, "status_code", None) in TRANSIENT_STATUS:  # openai, anthropic and google raise such errors
+    if getattr(error, "status_code", None) in TRANSIENT_STATUS:  # openai and anthropic raise such errors
+        return True
+    if getattr(error, "is_retryable", False) is True:  # LangChain's own errors, google's among them
         return True
     return any(kind.__name__ in {"APIConnectionError", "TransportError"} for kind in type(error).__mro__)
 
@@ -31,7 +33,7 @@ def build_graph() -> StateGraph[State, AgentSettings, State, State]:
     graph = StateGraph(State, context_schema=AgentSettings)
     graph.set_node_defaults(
         timeout=NODE_TIMEOUT,
-        retry_policy=RetryPolicy(max_attempts=3, initial_interval=0.5, max_interval=10.0, retry_on=is_transient),
+        retry_policy=RetryPolicy(max_attempts=4, initial_interval=1.0, retry_on=is_transient),
         error_handler=finish.failed,
     )
     graph.add_node("summarize", memory.summarize)

@@ -17,7 +17,7 @@ RECURSION_LIMIT = 1 + 3 * MAX_SEARCHES + 3 * _DRAFTS + 1 + 1
 
 def fan_out(state: State) -> list[Send]:
     """Search for every sub-question at the same time."""
-    return [Send("search", SearchTask(query=query)) for query in state["queries"]]
+    return [Send("search", SearchTask(query=query, docs=state["docs"])) for query in state["queries"]]
 
 
 def after_search(state: State) -> Literal["synthesize", "plan", "not_found", "__end__"]:

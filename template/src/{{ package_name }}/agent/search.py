@@ -2,8 +2,10 @@
 
 import asyncio
 import re
+from pathlib import Path
 from typing import TypedDict
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 
@@ -21,29 +23,31 @@ RELEVANT = 0.5  # share of the query's terms that a passage must hold
 _PARTS = re.compile(r"[?;]\s*|,?\s+and\s+(?=how|what|when|where|which|who|why)", re.IGNORECASE)
 
 
-async def plan(state: State) -> State:
-    """Split the question into sub-questions; on a second round, search for the reviewer's wish and for single words."""
+async def plan(state: State, runtime: Runtime[AgentSettings]) -> State:
+    """Split the question into sub-questions; on a second round, search for the reviewer's wish and for single words.
+
+    The folder of documents is part of the state from here on: a run that goes on elsewhere answers from the same one.
+    """
     searches = state["searches"] + 1
     if searches == 1:
         queries = [part.strip() for part in _PARTS.split(state["question"])]
     else:
         queries = [state.get("feedback", ""), *sorted(words(state["question"]), key=len, reverse=True)]
-    return {
-        "searches": searches,
-        "queries": [query for query in queries if terms(query)][:BRANCHES] or [state["question"]],
-    }
+    queries = [query for query in queries if terms(query)][:BRANCHES] or [state["question"]]
+    return {"searches": searches, "queries": queries, "docs": state.get("docs") or str(settings_of(runtime).docs)}
 
 
 async def search(state: SearchTask, runtime: Runtime[AgentSettings]) -> State:
     """Return the ids of the passages that answer one sub-question. SQLite works in a thread: the loop stays free."""
     settings = settings_of(runtime)
-    index = await asyncio.to_thread(open_index, settings.docs, settings.data_dir)
+    index = await asyncio.to_thread(open_index, Path(state["docs"]), settings.data_dir)
     found = await asyncio.to_thread(index.search, state["query"], CANDIDATES)
     passages = await asyncio.to_thread(index.fetch, found)
     loop = _Ranking(query=state["query"], texts={passage.id: passage.text for passage in passages})
     # LangGraph 1.2.22 hands the run's durability="sync" down to a graph without a checkpointer, which then waits for a
     # write that is never made (AttributeError: _put_checkpoint_fut). The parameter would warn: the key itself is set.
-    ranked = await _ranking.ainvoke(loop, {"configurable": {"__pregel_durability": "async"}})
+    config: RunnableConfig = {"configurable": {"__pregel_durability": "async"}, "recursion_limit": CANDIDATES + 2}
+    ranked = await _ranking.ainvoke(loop, config)
     return {"passages": ranked["kept"]}
 
 

@@ -26,6 +26,7 @@ class State(TypedDict, total=False):
 
     # References: what this turn works on.
     question: str
+    docs: str  # the folder of documents, as it was named when the turn began
     queries: list[str]  # the sub-questions under search
     feedback: str  # what the reviewer or the person wants changed
 
@@ -38,3 +39,4 @@ class SearchTask(TypedDict):
     """What one parallel branch of the search gets."""
 
     query: str
+    docs: str

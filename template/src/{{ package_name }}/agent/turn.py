@@ -39,6 +39,7 @@ def new_input(question: str, *, approval: bool = False) -> dict[str, Any]:
         "revisions": 0,
         "searches": 0,
         "passages": Overwrite([]),
+        "docs": "",  # plan sets it
         "queries": [],
         "feedback": "",
         "answer": "",

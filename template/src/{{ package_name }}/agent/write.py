@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from pathlib import Path
 
 from langgraph.runtime import Runtime
 
@@ -52,5 +53,5 @@ async def review(state: State, runtime: Runtime[AgentSettings]) -> State:
 
 async def _passages(state: State, runtime: Runtime[AgentSettings]) -> list[Passage]:
     settings = settings_of(runtime)
-    index = await asyncio.to_thread(open_index, settings.docs, settings.data_dir)
+    index = await asyncio.to_thread(open_index, Path(state["docs"]), settings.data_dir)
     return await asyncio.to_thread(index.fetch, state.get("passages", []))

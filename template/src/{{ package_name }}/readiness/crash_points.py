@@ -29,9 +29,9 @@ from langgraph.checkpoint.base import (
     CheckpointTuple,
 )
 
-POINTS = frozenset({"node finished", "writes stored", "checkpoint stored", "answer sent"})
+from ..runs.status import UNDONE
 
-_UNDONE = frozenset({"__interrupt__", "__resume__", "__error__", "__error_source_node__"})
+POINTS = frozenset({"node finished", "writes stored", "checkpoint stored", "answer sent"})
 
 
 class Journal:
@@ -151,7 +151,7 @@ class SaverPoints(BaseCheckpointSaver[Any]):
         """Store a task's writes; a point is reached when they are stored."""
         async with self._turn:
             await self._inner.aput_writes(config, writes, task_id, task_path)
-            over = any(channel not in _UNDONE for channel, _ in writes)
+            over = any(channel not in UNDONE for channel, _ in writes)
             kind = "" if over else f" {sorted({channel for channel, _ in writes})}"
             self._journal.reach("writes stored", self._places.get(task_id, "between supersteps") + kind, over=over)
 

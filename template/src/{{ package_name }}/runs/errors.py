@@ -21,6 +21,11 @@ def finished(thread: ThreadId) -> WrongRequest:
     return WrongRequest(f'thread {thread} has finished: ask it more with `{PROGRAM} run "..." --thread-id {thread}`')
 
 
+def unknown_checkpoint(thread: ThreadId, checkpoint: str) -> WrongRequest:
+    """Return the error for paging from a checkpoint that the thread does not have."""
+    return WrongRequest(f"thread {thread} has no checkpoint {checkpoint!r}: see `{PROGRAM} history {thread}`")
+
+
 def waiting(thread: ThreadId) -> WrongRequest:
     """Return the error for a thread that waits for an answer."""
     return WrongRequest(
@@ -29,8 +34,9 @@ def waiting(thread: ThreadId) -> WrongRequest:
 
 
 def unfinished(thread: ThreadId) -> WrongRequest:
-    """Return the error for a thread whose last run stopped in the middle."""
-    return WrongRequest(f"thread {thread} stopped in the middle of a run: `{PROGRAM} resume {thread}` goes on")
+    """Return the error for a thread whose last run has not ended."""
+    goes_on = f"if no process is at work on it, `{PROGRAM} resume {thread}` goes on"
+    return WrongRequest(f"thread {thread} has an unfinished run: {goes_on}")
 
 
 def nothing_asked(thread: ThreadId) -> WrongRequest:

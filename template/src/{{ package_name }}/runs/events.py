@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..settings import redact
+
 
 @dataclass(frozen=True)
 class NodeStarted:
@@ -45,11 +47,12 @@ class Clock:
         """Return the event that an item of the stream stands for, if any. Any: LangGraph's items."""
         if mode == "custom":
             return Text(str(payload["text"])) if "text" in payload else None
+        if payload["name"].startswith("__"):  # LangGraph's own, such as the error handler
+            return None
         if "triggers" in payload:
             self._began[payload["id"]] = time.monotonic()
             return NodeStarted(payload["name"])
-        seconds = time.monotonic() - self._began.pop(payload["id"], time.monotonic())
-        error = payload.get("error")
-        return NodeFinished(
-            payload["name"], seconds, str(error) if error else "", waits=bool(payload.get("interrupts"))
-        )
+        now = time.monotonic()
+        seconds = now - self._began.pop(payload["id"], now)
+        error = redact(str(payload["error"])) if payload.get("error") else ""
+        return NodeFinished(payload["name"], seconds, error, waits=bool(payload.get("interrupts")))

@@ -1,5 +1,6 @@
 """The one way in: start a run, go on with it, answer it, look at it."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ from .events import Clock, Listener
 from .logs import run_logged
 from .status import ThreadStatus, read_status
 from .threads import ThreadId, thread_id
+
+logger = logging.getLogger(__name__)
 
 DURABILITY: Durability = "sync"
 """A superstep begins when the one before is stored. "async" runs finished work again after a crash and notices a failed
@@ -87,13 +90,18 @@ class Runs:
         return [status for status in found if status]
 
     async def history(self, thread: str, *, before: str | None = None, limit: int = 20) -> list[StateSnapshot]:
-        """Return the thread's checkpoints, newest first, older than the checkpoint `before`. Raises UnknownThread."""
+        """Return the thread's checkpoints, newest first, older than the checkpoint `before`.
+
+        Raises UnknownThread, or WrongRequest for a checkpoint that the thread does not have.
+        """
         id_ = thread_id(thread)
         await self.status(id_)
         config: RunnableConfig = {"configurable": {"thread_id": id_}}
         older: RunnableConfig | None = None
         if before is not None:
             older = {"configurable": {"thread_id": id_, "checkpoint_ns": "", "checkpoint_id": before}}
+            if await self._checkpointer.aget_tuple(older) is None:
+                raise errors.unknown_checkpoint(id_, before)
         return [snapshot async for snapshot in self._graph.aget_state_history(config, before=older, limit=limit)]
 
     async def _run(self, payload: Any, id_: ThreadId, listener: Listener | None) -> ThreadStatus:
@@ -101,6 +109,7 @@ class Runs:
         config = run_config(id_, recursion_limit=self._settings.recursion_limit, graph_version=self._graph_version)
         clock = Clock()
         with run_logged(config):
+            logger.info("run begins")
             stream = self._graph.astream(
                 payload, config, context=self._settings, durability=DURABILITY, stream_mode=["tasks", "custom"]
             )
@@ -108,4 +117,6 @@ class Runs:
                 event = clock.event(mode, item)
                 if event and listener:
                     listener(event)
-            return await self.status(id_)
+            status = await self.status(id_)
+            logger.info("run ends: %s", status.condition)
+            return status

@@ -13,19 +13,20 @@ from .threads import ThreadId
 
 Condition = Literal["unfinished", "waiting", "done", "failed"]
 
-# Writes that a task stores before it is done; any other write means that the task has finished.
-_UNDONE = frozenset({"__interrupt__", "__resume__", "__error__", "__error_source_node__", "__scheduled__"})
+UNDONE = frozenset({"__interrupt__", "__resume__", "__error__", "__error_source_node__", "__scheduled__"})
+"""Channels that a task writes before it is done; a write to any other means that the task has finished."""
 
 
 @dataclass(frozen=True)
 class ThreadStatus:
     """A thread's condition.
 
-    unfinished: a run stopped in the middle, `resume` goes on. waiting: for an answer to `interrupts`. done, failed: the
-    last run has ended, failed with the text in the state's `failure`.
+    unfinished: a run is at work, or stopped in the middle and `resume` goes on. waiting: for an answer to `interrupts`.
+    done, failed: the last run has ended, failed with the text in the state's `failure`.
     """
 
     thread_id: ThreadId
+    run_id: str  # of the call that wrote the newest checkpoint, as its log lines have it
     condition: Condition
     step: int  # the superstep of the newest checkpoint, from -1
     updated: str  # ISO time of the newest checkpoint
@@ -59,9 +60,17 @@ async def read_status(
         condition = "unfinished"
     else:
         condition = "failed" if snapshot.values.get("failure") else "done"
-    step = head.metadata.get("step", -1)
-    return ThreadStatus(thread, condition, step, head.checkpoint["ts"], snapshot.next, interrupts, snapshot.values)
+    return ThreadStatus(
+        thread_id=thread,
+        run_id=head.metadata.get("run_id", ""),
+        condition=condition,
+        step=head.metadata.get("step", -1),
+        updated=head.checkpoint["ts"],
+        next=snapshot.next,
+        interrupts=interrupts,
+        values=snapshot.values,
+    )
 
 
 def _finished_tasks(pending: Sequence[PendingWrite]) -> set[str]:
-    return {task_id for task_id, channel, _ in pending if channel not in _UNDONE}
+    return {task_id for task_id, channel, _ in pending if channel not in UNDONE}
