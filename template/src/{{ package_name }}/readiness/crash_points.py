@@ -1,13 +1,12 @@
-"""Where a run can die: when a node has done its work, and after each write to the database.
+"""Where a run can die: when a node begins, when it has done its work, and after each write to the database.
 
 A run under watch passes these points one after the other; each is a line in a journal file, which outlives the
 process. A process that is to be killed sends itself SIGKILL at the first point where none before it has died: nothing
 is flushed, closed or caught. So a thread that is gone on with again and again dies once at every point, and moves on
 by one.
 
-The points cover each superstep: before it (the last checkpoint is stored, nothing else), inside (a node has done its
-work, and no database knows: as far as the stored state goes, this is any instant since it began), and after it (the
-node's writes are stored, the next checkpoint is not).
+The points cover each superstep: before it (the last checkpoint is stored), inside (a node begins; a node has done its
+work, and no database knows), and after it (the node's writes are stored, the next checkpoint is not).
 """
 
 import asyncio
@@ -31,7 +30,7 @@ from langgraph.checkpoint.base import (
 
 from ..runs.status import UNDONE
 
-POINTS = frozenset({"node finished", "writes stored", "checkpoint stored", "answer sent"})
+POINTS = frozenset({"node started", "node finished", "writes stored", "checkpoint stored", "answer sent"})
 
 
 class Journal:
@@ -72,7 +71,7 @@ class Journal:
 
 
 class NodePoints(AsyncCallbackHandler):
-    """Notes when a node of the graph itself, not of a sub-graph, begins; reaches a point when its work is done."""
+    """Reaches a point when a node of the graph itself, not of a sub-graph, begins, and when its work is done."""
 
     run_inline = True
 
@@ -99,7 +98,7 @@ class NodePoints(AsyncCallbackHandler):
         task = namespace.rpartition(":")[2]
         place = f"superstep {at['langgraph_step']}, {at['langgraph_node']} {at['langgraph_path'][1:]}"
         self._running[run_id] = self._places[task] = place
-        self._journal.note("node started", at=place, step=at["langgraph_step"])
+        self._journal.reach("node started", place, step=at["langgraph_step"])
 
     async def on_chain_end(self, outputs: dict[str, Any], *, run_id: UUID, **kwargs: Any) -> None:
         """See AsyncCallbackHandler (Any: its signature)."""
