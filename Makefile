@@ -8,7 +8,7 @@ RUN = $(UV) run --quiet
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format
+.PHONY: help demo test bench lint format
 
 help: ## Show these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,10 @@ demo: $(UV) ## Generate a project, ask it a question, kill it half-way, resume i
 
 test: lint ## Lint, types, and generated projects: rendered, updated, run
 	$(RUN) pytest -n 2
+
+bench: $(UV) ## Compare the checkpointers on a real PostgreSQL, into docs/performance.md (a quarter of an hour)
+	@mkdir -p .build && ln -sfn '../template/src/{{ package_name }}' .build/acme_agent
+	@PYTHONPATH=.build:tests $(RUN) --group bench python -m bench
 
 lint: $(UV) ## Style and types of the template's own source
 	$(RUN) ruff check

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from template import ROOT
+from template import ROOT, choices
 
 Render = Callable[..., Path]
 
@@ -21,9 +21,9 @@ def uses(workflows: Path) -> set[str]:
     return {use for path in workflows.glob("*.yml") for use in re.findall(r"uses: *(.+)", path.read_text())}
 
 
-@pytest.mark.parametrize("where", ["template", "project"])
+@pytest.mark.parametrize("where", ["template", *choices("backend")])
 def test_workflows_are_valid_and_safe(render: Render, where: str) -> None:
-    workflows = (ROOT if where == "template" else render(ci="github")) / ".github" / "workflows"
+    workflows = (ROOT if where == "template" else render(ci="github", backend=where)) / ".github" / "workflows"
     assert list(workflows.glob("*.yml"))
     passes("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows.glob("*.yml"))
     passes("zizmor", "--offline", "--no-progress", "--persona=pedantic", workflows)
@@ -43,13 +43,15 @@ def test_no_checkout_leaves_its_token_behind(render: Render) -> None:
         assert text.count("actions/checkout@") == text.count("persist-credentials: false") > 0
 
 
-def test_gitlab_pipeline_is_valid(render: Render) -> None:
-    pipeline = render(ci="gitlab") / ".gitlab-ci.yml"
+@pytest.mark.parametrize("backend", choices("backend"))
+def test_gitlab_pipeline_is_valid(render: Render, backend: str) -> None:
+    pipeline = render(ci="gitlab", backend=backend) / ".gitlab-ci.yml"
     passes("check-jsonschema", "--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci", pipeline)
 
 
-def test_compose_file_is_valid(render: Render) -> None:
-    passes("check-jsonschema", "--builtin-schema", "vendor.compose-spec", render() / "compose.yaml")
+@pytest.mark.parametrize("backend", ["postgres", "postgres+pgbouncer"])
+def test_compose_file_is_valid(render: Render, backend: str) -> None:
+    passes("check-jsonschema", "--builtin-schema", "vendor.compose-spec", render(backend=backend) / "compose.yaml")
 
 
 def test_hooks_are_valid_and_local(render: Render) -> None:

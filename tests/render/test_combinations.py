@@ -122,7 +122,8 @@ def test_features_appear_and_go_with_their_answer(projects: dict[str, Path]) -> 
     wrong = []
     for answers in combinations():
         project = projects["-".join(answers.values())]
-        postgres = answers["backend"] == "postgres"
+        postgres = answers["backend"] != "sqlite"
+        pooler = answers["backend"] == "postgres+pgbouncer"
         expected = {
             project / ".github": answers["ci"] == "github",
             project / ".gitlab-ci.yml": answers["ci"] == "gitlab",
@@ -134,6 +135,10 @@ def test_features_appear_and_go_with_their_answer(projects: dict[str, Path]) -> 
         dependencies = " ".join(tomllib.loads((project / "pyproject.toml").read_text())["project"]["dependencies"])
         if ("psycopg" in dependencies) is not postgres:
             wrong.append(f"{answers}: psycopg")
+        for name in (".env.example", "compose.yaml", ".github/workflows/ci.yml", ".gitlab-ci.yml"):
+            path = project / name
+            if path.exists() and ("pgbouncer" in path.read_text().lower()) is not pooler:
+                wrong.append(f"{answers}: PgBouncer in {name}")
         if (f"langchain-{answers['model_provider']}" in dependencies) is (answers["model_provider"] == "none"):
             wrong.append(f"{answers}: {dependencies}")
     assert not wrong, "\n".join(wrong)
@@ -149,12 +154,26 @@ def test_no_folder_is_empty(projects: dict[str, Path]) -> None:
     assert not empty
 
 
-def test_only_the_postgres_backend_has_its_modules(whole: dict[str, Path]) -> None:
+def test_a_backend_has_its_modules_and_no_others(whole: dict[str, Path]) -> None:
     for backend in choices("backend"):
         package = whole[backend] / "src" / "support_agent"
         for name in ("persistence/postgres.py", "readiness/postgres_server.py"):
-            assert (package / name).exists() is (backend == "postgres")
-        assert (package / "persistence" / "sqlite.py").exists(), "the embedded default of both"
+            assert (package / name).exists() is (backend != "sqlite")
+        for name in ("readiness/pgbouncer.py", "readiness/pgbouncer_fixtures.py"):
+            assert (package / name).exists() is (backend == "postgres+pgbouncer")
+        assert (package / "persistence" / "sqlite.py").exists(), "the embedded default of all"
+
+
+def test_compose_leads_the_app_through_the_pooler_and_migrations_past_it(whole: dict[str, Path]) -> None:
+    for backend, host in (("postgres", "postgres:5432"), ("postgres+pgbouncer", "pgbouncer:6432")):
+        services = yaml.safe_load((whole[backend] / "compose.yaml").read_text())["services"]
+        environment = services["app"]["environment"]
+        assert f"@{host}/" in environment["DATABASE_URL"]
+        assert list(services["app"]["depends_on"]) == [host.partition(":")[0]]
+        if backend == "postgres+pgbouncer":
+            assert "@postgres:5432/" in environment["DATABASE_DIRECT_URL"]
+            assert services["pgbouncer"]["environment"]["POOL_MODE"] == "transaction"
+            assert re.fullmatch(r"\S+:v\d+\.\d+\.\d+\S*", services["pgbouncer"]["image"]), "pinned"
 
 
 def test_ci_tests_the_oldest_python_and_every_later_one(projects: dict[str, Path]) -> None:

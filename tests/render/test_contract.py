@@ -11,7 +11,7 @@ import pathspec
 import pytest
 import yaml
 
-from template import CONTRACT, ROOT, Versions, files
+from template import CONTRACT, ROOT, Versions, choices, files
 
 Render = Callable[..., Path]
 
@@ -65,7 +65,7 @@ def test_python_of_the_package_is_plain() -> None:
 
 def test_every_owned_or_excluded_path_exists(render: Render) -> None:
     # A pattern that matches nothing protects nothing: the file moved, or the pattern is misspelt.
-    rendered = {path for ci in ("github", "gitlab") for path in files(render(ci=ci))}
+    rendered = {path for ci in ("github", "gitlab") for path in files(render(ci=ci, backend="postgres+pgbouncer"))}
     patterns = [line for block in CONTRACT["_exclude"] for line in block.splitlines() if line.startswith("/")]
     assert patterns
     for pattern in patterns:
@@ -96,7 +96,7 @@ def test_the_test_environment_has_what_a_project_gets(render: Render) -> None:
 
 def test_dependencies_end_where_a_team_adds_its_own(render: Render) -> None:
     # `uv add` appends after this line, so a line that the template adds above it never conflicts.
-    for backend in ("postgres", "sqlite"):
+    for backend in choices("backend"):
         for block in re.findall(
             r"^(?:dependencies|dev) = \[\n(.*?)^\]", pyproject(render(backend=backend)), re.MULTILINE | re.DOTALL
         ):
@@ -113,7 +113,7 @@ def pyproject(project: Path) -> str:
     return (project / "pyproject.toml").read_text()
 
 
-@pytest.mark.parametrize("backend", ["postgres", "sqlite"])
+@pytest.mark.parametrize("backend", choices("backend"))
 def test_every_make_target_that_is_named_exists(render: Render, backend: str) -> None:
     for ci in ("github", "gitlab"):
         project = render(backend=backend, ci=ci)

@@ -4,15 +4,17 @@ import json
 import shutil
 from pathlib import Path
 
-from project import OLDEST, PYTHONS, generate
+from project import OLDEST, PYTHONS, generate, uv
 
+REQUIRED = ("hypothesis>=6.150", "opentelemetry-sdk>=1.39,<2")  # by these tests, and not by a project's own
 COVERED = 90  # percent of the lines and branches of a project's package
 
 
 def test_plumbing_works_and_is_covered(template: Path, tmp_path: Path) -> None:
     """The tests of the template's own rooms, inside a project, with everything that they share."""
-    whole = generate(template, tmp_path, PYTHONS[OLDEST], backend="postgres")
+    whole = generate(template, tmp_path, PYTHONS[OLDEST], backend="postgres+pgbouncer")
     shutil.copytree(Path(__file__).with_name("plumbing"), whole.folder / "tests" / "plumbing")
+    whole.run(uv(), "add", "--quiet", "--dev", *REQUIRED)
     whole.run("make", "coverage")
     whole.run(".venv/bin/coverage", "json", "--quiet", "-o", "coverage.json")
     report = json.loads((whole.folder / "coverage.json").read_text())

@@ -169,21 +169,23 @@ def test_answers_survive_an_update(versions: Versions, tmp_path: Path) -> None:
     assert files(project) == fresh
 
 
-def test_a_project_grows_from_sqlite_to_postgres_and_back(versions: Versions, tmp_path: Path) -> None:
+def test_a_project_grows_from_sqlite_to_postgres_and_pgbouncer_and_back(versions: Versions, tmp_path: Path) -> None:
     project = render(versions.path, tmp_path / "support-agent", backend="sqlite")
     commit(project)
     sqlite = files(project)
     (project / "README.md").write_text("# Ours\n")
     commit(project)
 
-    update(project, backend="postgres")
-    assert conflicts(project) == []
-    fresh = render(versions.path, tmp_path / "fresh", project_name="support-agent", backend="postgres")
-    assert "compose.yaml" in managed(fresh).keys() - sqlite.keys()
-    assert managed(project) == managed(fresh)
-    assert (project / "README.md").read_text() == "# Ours\n"
+    for backend in ("postgres", "postgres+pgbouncer"):
+        update(project, backend=backend)
+        assert conflicts(project) == []
+        fresh = render(versions.path, tmp_path / f"fresh-{backend}", project_name="support-agent", backend=backend)
+        assert ("compose.yaml" in managed(fresh)) is (backend != "sqlite")
+        assert managed(project) == managed(fresh)
+        assert (project / "README.md").read_text() == "# Ours\n"
+        commit(project)
+        shutil.rmtree(tmp_path / f"fresh-{backend}")
 
-    commit(project)
     update(project, backend="sqlite")
     assert conflicts(project) == []
     assert files(project) == sqlite | {"README.md": b"# Ours\n"}

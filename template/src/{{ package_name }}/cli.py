@@ -1,42 +1,31 @@
 """The command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 waiting for an answer, 130 stopped by Ctrl-C."""
 
-import asyncio
-import json
 import logging
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated
 
 import typer
 from dotenv import load_dotenv
 from pydantic import ValidationError
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from . import persistence
+from . import maintenance
 from .agent import AgentSettings, check, new_input
-from .diagnosis import diagnose
-from .display import Display, JsonLines, Lines, summary
+from .display import Display, JsonLines, Lines, show_rows, summary
 from .errors import PROGRAM, ProjectError
-from .runs import Runs, ThreadId, ThreadStatus, configure_logging, new_thread_id, open_runs, thread_id
-from .settings import redact
+from .invocation import EXIT, STOPPED, WRONG_USAGE, AsJson, fail, load_settings, with_runs
+from .runs import Runs, ThreadId, ThreadStatus, new_thread_id, thread_id
 
 logger = logging.getLogger(__name__)
 
-EXIT = {"done": 0, "failed": 1, "unfinished": 1, "waiting": 3}
-WRONG_USAGE = 2
-STOPPED = 130
-
-T = TypeVar("T")
 Thread = Annotated[str, typer.Argument(metavar="ID", help="The thread's id, as `threads` lists it.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Write one JSON object a line.")]
 Limit = Annotated[int, typer.Option(min=1, max=1000, help="Rows at most.")]
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help="Run and look after the agent."
 )
+app.add_typer(maintenance.app)
 
 
 def main() -> None:
@@ -47,15 +36,15 @@ def main() -> None:
         load_dotenv(Path(".env"))  # the libraries of model providers look for their keys in the environment
         app(prog_name=PROGRAM)
     except ProjectError as error:
-        _fail(str(error), WRONG_USAGE)
+        fail(str(error), WRONG_USAGE)
     except ValidationError as error:
         problems = "; ".join(
             f"{'_'.join(map(str, e['loc'])).upper() or 'settings'}: {e['msg']}" for e in error.errors()
         )
-        _fail(f"{problems}. See .env.example", WRONG_USAGE)
+        fail(f"{problems}. See .env.example", WRONG_USAGE)
     except Exception as error:
         logger.debug("unexpected", exc_info=True)
-        _fail(f"{type(error).__name__}: {error} (LOG_LEVEL=DEBUG shows where)", EXIT["failed"])
+        fail(f"{type(error).__name__}: {error} (LOG_LEVEL=DEBUG shows where)", EXIT["failed"])
 
 
 @app.command()
@@ -69,7 +58,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Ask a question on a new thread, or a further one on a thread that has finished."""
-    settings = _settings(**({} if docs is None else {"docs": docs}))
+    settings = load_settings(**({} if docs is None else {"docs": docs}))
     payload = new_input(question, approval=approve)
     check(settings)
     id_ = new_thread_id("ask", "cli") if thread is None else thread_id(thread)
@@ -80,7 +69,7 @@ def run(
 def resume(thread: Thread, as_json: AsJson = False) -> None:
     """Go on with a run that stopped in the middle."""
     id_ = thread_id(thread)
-    settings = _settings()
+    settings = load_settings()
     check(settings)  # a node that cannot work would end the run for good
     _drive(settings, id_, as_json, lambda runs, show: runs.resume(id_, listener=show.event))
 
@@ -95,7 +84,7 @@ def answer(
     id_ = thread_id(thread)
     if not text.strip():
         raise ProjectError(f"the answer is empty: `{PROGRAM} answer {id_} yes`, no, or a text in quotes")
-    settings = _settings()
+    settings = load_settings()
     check(settings)  # as in resume
     _drive(settings, id_, as_json, lambda runs, show: runs.answer(id_, text, listener=show.event))
 
@@ -103,20 +92,20 @@ def answer(
 @app.command()
 def threads(limit: Limit = 20, as_json: AsJson = False) -> None:
     """List the threads that changed last."""
-    found = _with_runs(_settings(), lambda runs: runs.threads(limit))
+    found = with_runs(load_settings(), lambda runs: runs.threads(limit))
     rows = [
         [status.thread_id, status.condition, status.step, status.updated, ", ".join(status.next)] for status in found
     ]
-    _show_rows(["thread", "condition", "step", "updated", "next"], rows, [summary(status) for status in found], as_json)
+    show_rows(["thread", "condition", "step", "updated", "next"], rows, [summary(status) for status in found], as_json)
 
 
 @app.command()
 def show(thread: Thread, as_json: AsJson = False) -> None:
     """Show what a thread is doing, what it waits for, and the command that goes on."""
     id_ = thread_id(thread)
-    status = _with_runs(_settings(), lambda runs: runs.status(id_))
+    status = with_runs(load_settings(), lambda runs: runs.status(id_))
     facts = summary(status) | {"command": _next_command(status)}
-    _show_rows(["", ""], [[key, value] for key, value in facts.items() if value not in ("", [])], [facts], as_json)
+    show_rows(["", ""], [[key, value] for key, value in facts.items() if value not in ("", [])], [facts], as_json)
 
 
 @app.command()
@@ -130,7 +119,7 @@ def history(
 ) -> None:
     """List a thread's checkpoints, newest first."""
     id_ = thread_id(thread)
-    found = _with_runs(_settings(), lambda runs: runs.history(id_, before=before, limit=limit))
+    found = with_runs(load_settings(), lambda runs: runs.history(id_, before=before, limit=limit))
     facts = [
         {
             "checkpoint": snapshot.config["configurable"]["checkpoint_id"],
@@ -144,41 +133,7 @@ def history(
     rows = [
         [str(value) if not isinstance(value, list) else ", ".join(value) for value in fact.values()] for fact in facts
     ]
-    _show_rows(["checkpoint", "step", "created", "next", "verdict"], rows, facts, as_json)
-
-
-@app.command()
-def migrate() -> None:
-    """Bring the database's tables up to date; safe to run again, and from many machines at once."""
-    settings = _settings()
-    steps = asyncio.run(persistence.migrate(settings.checkpoint_url, settings=settings))
-    Console(stderr=True, highlight=False).print(
-        f"migrated: {steps} steps" if steps else "up to date: nothing to migrate"
-    )
-
-
-@app.command()
-def doctor(as_json: AsJson = False) -> None:
-    """Check the environment, the settings and the database, and say how to mend what is wrong."""
-    findings = asyncio.run(diagnose(_settings()))
-    rows = [["ok" if finding.ok else "WRONG", finding.subject, finding.text] for finding in findings]
-    _show_rows(["", "what", "found"], rows, [finding.__dict__ for finding in findings], as_json)
-    if not all(finding.ok for finding in findings):
-        raise typer.Exit(EXIT["failed"])
-
-
-def _settings(**overrides: Any) -> AgentSettings:  # Any: values of the settings' fields
-    settings = AgentSettings(**overrides)
-    configure_logging(settings.log_level, settings.log_format)
-    return settings
-
-
-def _with_runs(settings: AgentSettings, act: Callable[[Runs], Awaitable[T]]) -> T:
-    async def opened() -> T:
-        async with open_runs(settings) as runs:
-            return await act(runs)
-
-    return asyncio.run(opened())
+    show_rows(["checkpoint", "step", "created", "next", "verdict"], rows, facts, as_json)
 
 
 def _drive(
@@ -197,14 +152,14 @@ def _drive(
         return status
 
     try:
-        status = _with_runs(settings, shown)
+        status = with_runs(settings, shown)
     except KeyboardInterrupt:
-        _fail(f"stopped; {_remedy(thread, begun)}", STOPPED)
+        fail(f"stopped; {_remedy(thread, begun)}", STOPPED)
     except ProjectError:
         raise
     except Exception as error:
         logger.debug("the run was cut off", exc_info=True)
-        _fail(f"cut off by {type(error).__name__}: {error}; {_remedy(thread, begun)}", EXIT["failed"])
+        fail(f"cut off by {type(error).__name__}: {error}; {_remedy(thread, begun)}", EXIT["failed"])
     raise typer.Exit(EXIT[status.condition])
 
 
@@ -220,23 +175,3 @@ def _next_command(status: ThreadStatus) -> str:
             return f"{PROGRAM} resume {status.thread_id}"
         case _:
             return f'{PROGRAM} run "..." --thread-id {status.thread_id}'
-
-
-def _show_rows(head: list[str], rows: list[list[Any]], facts: list[dict[str, Any]], as_json: bool) -> None:
-    """Print a table, or the facts as an object a line. Any: what can be printed, and what JSON can hold."""
-    if as_json:
-        for fact in facts:
-            typer.echo(json.dumps(fact, ensure_ascii=False, default=str))
-        return
-    table = Table(*head, box=None, show_header=any(head))
-    for row in rows:
-        table.add_row(*(escape(str(value)) for value in row))
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 200  # characters; without a terminal a line is for a program or a log
-    console.print(table)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(redact(f"{PROGRAM}: {message}"), err=True)
-    raise SystemExit(code)

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from .errors import PROGRAM
 from .runs import Event, NodeFinished, NodeStarted, Text, ThreadId, ThreadStatus
@@ -77,17 +78,17 @@ class JsonLines:
 
     def begin(self, thread: ThreadId) -> None:
         """Write the thread's id."""
-        _write({"event": "thread", "thread_id": thread})
+        write_line({"event": "thread", "thread_id": thread})
 
     def event(self, event: Event) -> None:
         """Write what happens."""
         match event:
             case Text(text):
-                _write({"event": "text", "text": text})
+                write_line({"event": "text", "text": text})
             case NodeStarted(node):
-                _write({"event": "node_started", "node": node})
+                write_line({"event": "node_started", "node": node})
             case NodeFinished(node, seconds, error, waits):
-                _write(
+                write_line(
                     {
                         "event": "node_finished",
                         "node": node,
@@ -99,12 +100,14 @@ class JsonLines:
 
     def end(self, status: ThreadStatus) -> None:
         """Write the thread's condition and the output part of its state."""
-        _write({"event": "end", **summary(status)})
+        write_line({"event": "end", **summary(status)})
 
 
 def summary(status: ThreadStatus) -> dict[str, Any]:
     """Return a status as plain data, without the messages (Any: what JSON can hold)."""
     shown = {key: status.values[key] for key in ("verdict", "answer", "citations", "failure") if key in status.values}
+    if status.expired:
+        shown["failure"] = status.expired
     return {
         "thread_id": status.thread_id,
         "run_id": status.run_id,
@@ -117,12 +120,28 @@ def summary(status: ThreadStatus) -> dict[str, Any]:
     }
 
 
+def show_rows(head: list[str], rows: list[list[Any]], facts: list[dict[str, Any]], as_json: bool) -> None:
+    """Print a table, or the facts as an object a line. Any: what can be printed, and what JSON can hold."""
+    if as_json:
+        for fact in facts:
+            write_line(fact)
+        return
+    table = Table(*head, box=None, show_header=any(head))
+    for row in rows:
+        table.add_row(*(escape(str(value)) for value in row))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 200  # characters; without a terminal a line is for a program or a log
+    console.print(table)
+
+
 def _readable(value: object) -> str:
     if isinstance(value, dict):
         return "\n".join(f"{key}: {_readable(part)}" for key, part in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _write(line: dict[str, Any]) -> None:  # Any: what JSON can hold
+def write_line(line: dict[str, Any]) -> None:  # Any: what JSON can hold
+    """Write an object to stdout at once: a pipe's reader sees it when it happens."""
     sys.stdout.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
     sys.stdout.flush()

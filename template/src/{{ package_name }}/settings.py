@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
-_SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$")
+_SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)(_OLD)?$")
 _SHORTEST_SECRET = 8  # characters; blanking shorter values would garble ordinary text
 
 
@@ -29,9 +29,31 @@ class Settings(BaseSettings):
     database_url: SecretStr = Field(
         SecretStr(""), description="sqlite:///path or postgresql://; empty: a file in data_dir."
     )
+    database_direct_url: SecretStr = Field(
+        SecretStr(""), description="Straight to the server, past a transaction pooler; empty: DATABASE_URL does."
+    )
     database_timeout: float = Field(8.0, gt=0, le=60, description="Seconds to wait for a connection.")
+    database_patience: float = Field(30.0, ge=1, le=600, description="Seconds that a run waits out an outage.")
     database_pool_min: int = Field(1, ge=0, description="Connections held open, a process.")
     database_pool_max: int = Field(10, ge=1, description="Connections at most, a process.")
+
+    checkpoint_key: SecretStr = Field(
+        SecretStr(""), description="Seals the checkpoints in PostgreSQL: 32 random bytes in base64. Empty: clear text."
+    )
+    checkpoint_key_old: SecretStr = Field(SecretStr(""), description="Keys before it, comma-separated: they only read.")
+    checkpoint_plaintext: Literal["refuse", "read"] = Field(
+        "refuse", description="With a key: whether threads that were begun without one are still read."
+    )
+    checkpoint_batches: int = Field(2, ge=1, description="Batches of checkpoints under way at once, a process.")
+
+    # What `purge` forgets. Unset: nothing, ever.
+    audit_window_days: float | None = Field(
+        None, gt=0, le=36500, description="Finished threads are deleted when they are older."
+    )
+    paused_ttl_days: float | None = Field(
+        None, gt=0, le=36500, description="Threads that wait for an answer expire when they are older."
+    )
+    history_keep: int | None = Field(None, ge=1, le=10_000, description="Checkpoints kept of a thread that lives.")
 
     recursion_limit: int = Field(25, ge=1, le=1000, description="Supersteps a run may take, a call.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
@@ -42,6 +64,11 @@ class Settings(BaseSettings):
         """The database URL, secrets included: for opening it, never for a message."""
         return self.database_url.get_secret_value() or f"sqlite:///{self.data_dir / 'threads.db'}"
 
+    @property
+    def migration_url(self) -> str:
+        """The URL for migrations, and for whatever else needs a connection of its own. As secret as the other."""
+        return self.database_direct_url.get_secret_value() or self.checkpoint_url
+
     @model_validator(mode="after")
     def _production_is_durable(self) -> Self:
         if self.database_pool_min > self.database_pool_max:
@@ -50,10 +77,11 @@ class Settings(BaseSettings):
             url = self.database_url.get_secret_value()
             if not url:
                 raise ValueError("ENVIRONMENT=production needs DATABASE_URL: without it threads live in a local file")
-            if not url.startswith("sqlite") and _host(url) in LOCAL_HOSTS:
-                raise ValueError(
-                    "ENVIRONMENT=production refuses a database on localhost: set DATABASE_URL to the server"
-                )
+            for name, given in ("DATABASE_URL", url), ("DATABASE_DIRECT_URL", self.migration_url):
+                if not given.startswith("sqlite") and _host(given) in LOCAL_HOSTS:
+                    raise ValueError(
+                        f"ENVIRONMENT=production refuses a database on localhost: set {name} to the server"
+                    )
         return self
 
 

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
+import psycopg
 import pytest
+from acme_agent import cli
+from acme_agent.agent.offline_scenarios import EXAMPLES
 from acme_agent.readiness.postgres_server import create_database, drop_database
 from acme_agent.settings import Settings
 
@@ -30,10 +33,13 @@ async def write(url, thread_id):
     async with open_checkpointer(url, settings=settings) as saver:
         return (await saver.aput(config, empty_checkpoint(), {}, {}))["configurable"]["thread_id"]
 
+async def migrate_all(urls):
+    return await asyncio.gather(*(migrate(url, settings=settings) for url in urls))
+
 def work(order, url, thread_id):
     start.wait(patience)
     try:
-        return asyncio.run(migrate(url, settings=settings) if order == "migrate" else write(url, thread_id))
+        return asyncio.run(migrate_all(url) if order == "migrate" else write(url, thread_id))
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 
@@ -54,15 +60,16 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def crew() -> Iterator[Callable[[Literal["migrate", "write"], str], list[Any]]]:
+def crew() -> Iterator[Callable[[Literal["migrate", "write"], str | list[str]], list[Any]]]:
     """Eight processes that do the same thing to the same database at the same moment, as often as they are told.
 
-    Each one's result: the number of steps, the id of the thread that it wrote, or the error's text.
+    Each one's result: for databases to migrate, the lines of what it did to each; for one to write to, the id of its
+    thread; or the error's text.
     """
     command = [sys.executable, "-c", _CREW, str(CREW_SIZE), str(CREW_PATIENCE)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as leader:
 
-        def all_at_once(order: Literal["migrate", "write"], url: str) -> list[Any]:
+        def all_at_once(order: Literal["migrate", "write"], url: str | list[str]) -> list[Any]:
             assert leader.stdin
             assert leader.stdout
             leader.stdin.write(json.dumps([order, url]) + "\n")
@@ -112,5 +119,44 @@ def database(make_database: Callable[..., str], template: str) -> str:
     return make_database(template)
 
 
+@pytest.fixture
+def connection(database: str) -> Iterator[psycopg.Connection[Any]]:
+    """Connect to the test's own database, for a look at its tables."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        yield connection
+
+
 def _new_name() -> str:
     return f"test_{uuid4().hex[:12]}"
+
+
+class Shell:
+    """Types commands in an empty folder; `out` and `err` hold what the last one printed."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self._capsys = capsys
+        self._monkeypatch = monkeypatch
+        self.out = self.err = ""
+
+    def __call__(self, *arguments: str) -> int:
+        """Return the exit code."""
+        self._monkeypatch.setattr(sys, "argv", ["acme-agent", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        self.out, self.err = self._capsys.readouterr()
+        assert "Traceback" not in self.err
+        return int(caught.value.code or 0)
+
+    def objects(self) -> list[dict[str, Any]]:
+        """Return what `--json` printed."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+@pytest.fixture
+def shell(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Shell:
+    """A shell in an empty folder, with the example documents."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DOCS", str(EXAMPLES))
+    for name in ("DATABASE_URL", "DATABASE_DIRECT_URL", "MODEL", "ENVIRONMENT", "DATA_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    return Shell(capsys, monkeypatch)

@@ -1,55 +1,20 @@
 """The command line, as its users live it: every wrong request is one line, exit code 2, and changes nothing."""
 
-import json
-import os
+from __future__ import annotations  # Shell has a name for mypy only
+
 import re
-import signal
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import psycopg
 import pytest
-from acme_agent import cli
-from acme_agent.agent.offline_scenarios import EXAMPLES
+
+if TYPE_CHECKING:
+    from plumbing.conftest import Shell  # tests are not a package: nothing can be imported from there
 
 QUESTION = "How many books may a member borrow?"
 SECRET = "s3cret-pass"
-
-
-class Shell:
-    """Types commands in an empty folder; `out` and `err` hold what the last one printed."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-        self._capsys = capsys
-        self._monkeypatch = monkeypatch
-        self.out = self.err = ""
-
-    def __call__(self, *arguments: str) -> int:
-        """Return the exit code."""
-        self._monkeypatch.setattr(sys, "argv", ["acme-agent", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        self.out, self.err = self._capsys.readouterr()
-        assert "Traceback" not in self.err
-        return int(caught.value.code or 0)
-
-    def objects(self) -> list[dict[str, Any]]:
-        """Return what `--json` printed."""
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-@pytest.fixture
-def shell(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Shell:
-    """A shell in an empty folder, with the example documents."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DOCS", str(EXAMPLES))
-    for name in ("DATABASE_URL", "MODEL", "ENVIRONMENT", "DATA_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    return Shell(capsys, monkeypatch)
 
 
 def test_question_is_answered_with_citations(shell: Shell) -> None:
@@ -188,7 +153,7 @@ def test_migrate_says_what_it_did(shell: Shell, monkeypatch: pytest.MonkeyPatch,
     assert shell("threads") == 2
     assert "acme-agent migrate" in shell.err
     assert shell("migrate") == 0
-    assert "migrated" in shell.err
+    assert shell.err.startswith("version 0: CREATE TABLE")
     assert shell("migrate") == 0
     assert "nothing to migrate" in shell.err
     assert shell("run", QUESTION, "--thread-id", "t") == 0
@@ -250,67 +215,11 @@ def test_database_that_may_not_be_read_is_one_line(
         connection.execute(f"GRANT SELECT ON checkpoint_migrations TO {role}")
     try:
         monkeypatch.setenv("DATABASE_URL", re.sub(r"//[^@]*@", f"//{role}@", database))
-        assert shell("threads") == 1
-        assert "permission denied" in shell.err
-        assert shell("run", QUESTION) == 1
-        assert "permission denied" in shell.err
+        assert shell("threads") == 2
+        assert f"TO {role};" in shell.err
+        assert shell("run", QUESTION) == 2
+        assert f"TO {role};" in shell.err
     finally:
         with psycopg.connect(database, autocommit=True) as connection:
             connection.execute(f"DROP OWNED BY {role}")
             connection.execute(f"DROP ROLE {role}")
-
-
-@pytest.fixture
-def spawn(tmp_path: Path) -> Callable[..., "subprocess.Popen[str]"]:
-    """Start the command line in a process of its own, with a model that is too slow to finish."""
-    program = (
-        "import signal\n"
-        "from acme_agent.agent import write\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background has it ignored\n"
-        "class Slow:\n"
-        "    async def astream(self, prompt):\n"
-        "        print('writing', flush=True)\n"
-        "        import asyncio\n"
-        "        await asyncio.sleep(60)\n"
-        "        yield\n"
-        "write.load_model = lambda name: Slow()\n"
-        "from acme_agent.cli import main\n"
-        "main()\n"
-    )
-
-    def start(*arguments: str) -> "subprocess.Popen[str]":
-        process = subprocess.Popen(
-            [sys.executable, "-c", program, *arguments],
-            cwd=tmp_path,
-            env=os.environ | {"DOCS": str(EXAMPLES), "PYTHONWARNINGS": "error"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout
-        assert process.stdout.readline() == "writing\n"
-        return process
-
-    return start
-
-
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_run_that_is_cut_off_can_be_resumed(
-    shell: Shell, spawn: Callable[..., "subprocess.Popen[str]"], end: signal.Signals
-) -> None:
-    process = spawn("run", QUESTION, "--thread-id", "t")
-    process.send_signal(end)
-    _, err = process.communicate(timeout=30)
-    if end is signal.SIGKILL:
-        assert process.returncode == -signal.SIGKILL
-    else:
-        assert process.returncode == 130
-        assert "acme-agent resume t" in err
-        assert "Traceback" not in err
-    assert shell("show", "t") == 0
-    assert "acme-agent resume t" in shell.out
-    assert shell("run", QUESTION, "--thread-id", "t") == 2
-    assert "acme-agent resume t" in shell.err
-    assert shell("answer", "t", "yes") == 2
-    assert shell("resume", "t") == 0
-    assert shell.out.startswith("A member may borrow")

@@ -17,6 +17,7 @@ import acme_agent
 import pytest
 from acme_agent.persistence import (
     DatabaseUnreachable,
+    ValueRefused,
     list_threads,
     migrate,
     open_checkpointer,
@@ -104,15 +105,18 @@ async def test_a_list_of_no_threads_is_a_mistake(url: str, settings: Settings) -
         await list_threads(InMemorySaver())
 
 
-@pytest.mark.parametrize(("types", "restored"), [([Passage], Passage(text="x")), ([], {"text": "x"})])
-async def test_a_checkpoint_creates_only_objects_of_listed_types(
-    url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch, types: list[type], restored: object
+async def test_a_checkpoint_holds_only_objects_of_listed_types(
+    url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_msgpack, "STRICT_MSGPACK_ENABLED", False)  # as if LangGraph was imported before this package
-    async with open_checkpointer(url, settings=settings, types=types) as saver:
+    payload = {"total": 0, "found": Passage(text="x")}
+    async with open_checkpointer(url, settings=settings) as saver:
+        with pytest.raises(ValueRefused, match="checkpoint_types"):
+            await graph(saver).ainvoke(payload, thread("refused"), durability="sync")
+    async with open_checkpointer(url, settings=settings, types=[Passage]) as saver:
         compiled = graph(saver)
-        await compiled.ainvoke({"total": 0, "found": Passage(text="x")}, thread("t"), durability="sync")
-        assert (await compiled.aget_state(thread("t"))).values["found"] == restored
+        await compiled.ainvoke(payload, thread("t"), durability="sync")
+        assert (await compiled.aget_state(thread("t"))).values["found"] == Passage(text="x")
 
 
 async def test_a_project_without_the_backend_says_how_to_get_it(
@@ -127,7 +131,9 @@ async def test_a_project_without_the_backend_says_how_to_get_it(
     with pytest.raises(smaller.BackendMissing, match="postgresql://"):
         async with smaller.open_checkpointer("postgresql://u@h/db", settings=settings):
             pass
-    assert await smaller.migrate(f"sqlite:///{tmp_path}/threads.db", settings=settings) == 1
+    assert await smaller.migrate(f"sqlite:///{tmp_path}/threads.db", settings=settings) == [
+        f"created {tmp_path}/threads.db"
+    ]
 
 
 # --- SQLite ----------------------------------------------------------------------------------------------------------
@@ -137,9 +143,9 @@ async def test_a_relative_url_is_a_file_below_the_working_directory(
     tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert await migrate("sqlite:///.data/threads.db", settings=settings) == 1
+    assert await migrate("sqlite:///.data/threads.db", settings=settings) == ["created .data/threads.db"]
     assert (tmp_path / ".data" / "threads.db").is_file()
-    assert await migrate("sqlite:///.data/threads.db", settings=settings) == 0
+    assert await migrate("sqlite:///.data/threads.db", settings=settings) == []
 
 
 def test_a_new_file_that_eight_processes_open_at_once_serves_them_all(

@@ -13,7 +13,7 @@ from .settings import AgentSettings
 LONGEST_QUESTION = 4000  # characters; a longer text is a document
 
 checkpoint_types: tuple[type, ...] = ()
-"""Classes of your own that the state, an interrupt or a Send may hold: nothing else is restored from a checkpoint."""
+"""Classes of your own that an interrupt, a Send or an untyped part of the state may hold: others cannot be stored."""
 
 
 class BadQuestion(ProjectError):

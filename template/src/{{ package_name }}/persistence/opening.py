@@ -9,7 +9,8 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from ..settings import Settings
-from .errors import BackendMissing
+from .errors import BackendMissing, SealingImpossible
+from .exact import StrictSerializer
 from .urls import normalise
 
 MIGRATION_WAIT = 60.0  # seconds that `migrate` lets another process finish its migration
@@ -22,7 +23,7 @@ class _Opener(Protocol):
 
 
 class _Migrator(Protocol):
-    async def migrate(self, url: str, settings: Settings, wait: float) -> int: ...
+    async def migrate(self, url: str, settings: Settings, wait: float) -> list[str]: ...
 
 
 @runtime_checkable
@@ -42,23 +43,30 @@ async def open_checkpointer(
     """Yield a checkpointer that is ready to use; its connections close with the context.
 
     `types` are the classes that a checkpoint may hold besides the graph's schemas (which `compile()` adds by itself):
-    any other class comes back as plain data. Nothing is created in a PostgreSQL database: see `migrate`.
-    Raises BadDatabaseUrl, BackendMissing, DatabaseUnreachable, SchemaMissing or SchemaDamaged, the latter three within
-    `settings.database_timeout` seconds.
+    what holds another class is refused when it is stored. Nothing is created in a PostgreSQL database: see `migrate`.
+    Raises BadDatabaseUrl, BackendMissing, BadCheckpointType, BadCheckpointKey or SealingImpossible, and within
+    `settings.database_timeout` seconds DatabaseUnreachable or what else is wrong with the database: SchemaMissing,
+    SchemaUnknown, SchemaDamaged, RightsMissing, DatabaseReadOnly, or DirectUrlMissing for a transaction pooler without
+    `settings.database_direct_url`.
     """
     plain = normalise(url)
-    # An explicit list, even an empty one, makes the serializer strict whatever LANGGRAPH_STRICT_MSGPACK said at import.
-    serde = JsonPlusSerializer(allowed_msgpack_modules=tuple(types))
+    settings = settings or Settings()
+    if plain.startswith("sqlite:") and settings.checkpoint_key.get_secret_value():
+        raise SealingImpossible("a SQLite file is not sealed: encrypt its disk and unset the key, or use PostgreSQL")
+    serde = StrictSerializer(types)
     opener = cast("_Opener", _backend(plain, _OPENERS))
-    async with opener.open_saver(plain, settings or Settings(), serde) as saver:
+    async with opener.open_saver(plain, settings, serde) as saver:
         yield saver
 
 
-async def migrate(url: str, *, settings: Settings | None = None, wait: float = MIGRATION_WAIT) -> int:
-    """Bring the tables up to date and return the number of steps taken. Any number of processes may do so at once.
+async def migrate(url: str, *, settings: Settings | None = None, wait: float = MIGRATION_WAIT) -> list[str]:
+    """Bring the tables up to date and return what was done, a line each, in order; nothing if they were up to date.
 
-    PostgreSQL needs the direct URL, not that of a transaction pooler: see `postgres_migrate`.
-    Raises as `open_checkpointer` does, and MigrationBusy when another process has not finished after `wait` seconds.
+    Any number of processes may do so at once; one of them returns the lines. It may be killed at any point, and is then
+    to be run again. PostgreSQL needs `settings.migration_url`, not the URL of a transaction pooler.
+    Raises BadDatabaseUrl, BackendMissing, DatabaseUnreachable, DatabaseReadOnly, DirectUrlPooled, RightsMissing,
+    SchemaUnknown, SchemaDamaged, MigrationBusy when another process has not finished migrating after
+    `wait` seconds, and MigrationBlocked when another session holds a lock on the tables.
     """
     plain = normalise(url)
     migrator = cast("_Migrator", _backend(plain, _MIGRATORS))

@@ -61,12 +61,12 @@ async def open_saver(url: str, settings: Settings, serde: JsonPlusSerializer) ->
         await connection.close()
 
 
-async def migrate(url: str, settings: Settings, wait: float) -> int:
-    """Create the tables. Return 1 for a file that was not there before, else 0."""
+async def migrate(url: str, settings: Settings, wait: float) -> list[str]:
+    """Create the tables. Return a line about it for a file that was not there before."""
     missing = not await asyncio.to_thread(sqlite_path(url).exists)
     patient = settings.model_copy(update={"database_timeout": wait})
     async with open_saver(url, patient, JsonPlusSerializer(allowed_msgpack_modules=())):
-        return int(missing)
+        return [f"created {sqlite_path(url)}"] if missing else []
 
 
 async def _prepare(saver: SqliteSaver, patience: float) -> None:

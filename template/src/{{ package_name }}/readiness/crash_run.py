@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,15 @@ from .crash_points import Journal, NodePoints, SaverPoints
 
 @dataclass(frozen=True)
 class Case:
-    """One thread of a scenario, with a folder for its journal, its result and its effects."""
+    """One thread of a scenario, with a folder for its journal, its result and its effects.
+
+    Its processes have the environment of a process that was there before: what the test set in its own comes along.
+    """
 
     scenario: str
     database_url: str
     folder: Path
+    direct_url: str = field(default_factory=lambda: os.environ.get("DATABASE_DIRECT_URL", ""))
 
     @property
     def thread(self) -> str:
@@ -66,7 +71,8 @@ async def _run_case(case: Case, *, kill: bool) -> None:
 
 
 def _settings(case: Case, scenario: Scenario) -> AgentSettings:
-    return AgentSettings(_env_file=None, **{"data_dir": case.folder, "environment": "test", **scenario.settings})
+    own = {"data_dir": case.folder, "environment": "test", "database_direct_url": case.direct_url}
+    return AgentSettings(_env_file=None, **{**own, **scenario.settings})
 
 
 async def _run_to_the_end(runs: Runs, case: Case, scenario: Scenario, journal: Journal) -> ThreadStatus:

@@ -1,18 +1,9 @@
-"""A real PostgreSQL for tests, without Docker: `with postgres_server() as admin_url`.
-
-A shell holds the server: it stops it and deletes its folder when its standard input ends, and the kernel ends that when
-the test process dies, of SIGKILL too. Not covered: SIGKILL to that shell; and a process forked from the test process
-holds the input as well, and so keeps the server for as long as it lives.
-"""
+"""A real PostgreSQL for tests, without Docker: `with postgres_server() as admin_url`. It ends with the test process."""
 
 import os
 import re
-import socket
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -20,11 +11,10 @@ import psycopg
 from psycopg import sql
 
 from ..persistence.urls import normalise
+from .postgres_lifeline import Server, free_port, new_room
 from .postgres_programs import PostgresMissing, find_programs, reachable, unprivileged_account
 
-_ROOMS = "/tmp"  # mkdtemp makes it safe; a socket's path has at most 107 bytes, and any user may enter here
 _ATTEMPTS = 3  # another process may take the free port before the server does
-_STOP_TIMEOUT = 30.0  # seconds
 
 # $1: the programs' folder, $2: the port. Signals are ignored, so that the last two lines always run.
 _LIFE = """
@@ -43,19 +33,19 @@ def postgres_server() -> Iterator[str]:
     if given := os.environ.get("TEST_DATABASE_URL"):
         yield normalise(given)
         return
-    programs = find_programs()
+    programs, account = find_programs(), unprivileged_account()
     for _ in range(_ATTEMPTS):
-        port = _free_port()
-        shell = _start(programs, port)
-        if shell.stdout and shell.stdout.readline():
+        port, room = free_port(), new_room("pg-")
+        server = Server(_LIFE, [str(reachable(programs, account, room)), str(port)], room, account)
+        log = server.failure()
+        if log is None:
             break
-        log = " ".join(shell.communicate()[1].split())
     else:
-        raise PostgresMissing(f"the one in {programs} does not start ({log[-500:]})")
+        raise PostgresMissing(f"the one in {programs} does not start ({log})")
     try:
         yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
     finally:
-        shell.communicate("stop\n", timeout=_STOP_TIMEOUT)
+        server.stop()
 
 
 def create_database(admin_url: str, name: str | None = None, template: str | None = None) -> str:
@@ -71,32 +61,3 @@ def drop_database(admin_url: str, name: str) -> None:
     """Drop the database if it is there, whoever is connected to it."""
     with psycopg.connect(admin_url, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
-def _start(programs: Path, port: int) -> "subprocess.Popen[str]":
-    account = unprivileged_account()
-    room = Path(tempfile.mkdtemp(prefix="pg-", dir=_ROOMS))
-    programs = reachable(programs, account, room)
-    if account.user is not None and account.group is not None:
-        for path in (room, *room.rglob("*")):  # the account has to delete it all in the end
-            os.chown(path, account.user, account.group, follow_symlinks=False)
-    return subprocess.Popen(
-        ["/bin/sh", "-c", _LIFE, "postgres-server", str(programs), str(port)],
-        cwd=room,
-        env={name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,  # Ctrl-C reaches the tests and not the server that they are about to use
-        user=account.user,
-        group=account.group,
-        extra_groups=account.extra_groups,
-    )

@@ -42,3 +42,10 @@ def unfinished(thread: ThreadId) -> WrongRequest:
 def nothing_asked(thread: ThreadId) -> WrongRequest:
     """Return the error for an answer that no question waits for."""
     return WrongRequest(f"thread {thread} asks nothing: see `{PROGRAM} show {thread}`")
+
+
+def expired(thread: ThreadId, why: str) -> WrongRequest:
+    """Return the error for an answer that comes too late."""
+    return WrongRequest(
+        f'thread {thread} takes no answer any more: {why}. Ask again with `{PROGRAM} run "..." --thread-id {thread}`'
+    )

@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -9,11 +11,12 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Durability, StateSnapshot
 
 from ..agent import AgentSettings, State
-from ..persistence import list_threads
+from ..persistence import list_threads, open_retention
 from . import errors
 from .config import graph_version, run_config
 from .events import Clock, Listener
 from .logs import run_logged
+from .retention import Forgetting, Policy, Purged, PurgeListener
 from .status import ThreadStatus, read_status
 from .threads import ThreadId, thread_id
 
@@ -71,6 +74,8 @@ class Runs:
         status = await self.status(thread)
         if status.condition == "unfinished":
             raise errors.unfinished(status.thread_id)
+        if status.expired:
+            raise errors.expired(status.thread_id, status.expired)
         if not status.interrupts:
             raise errors.nothing_asked(status.thread_id)
         return await self._run(Command(resume={status.interrupts[0].id: value}), status.thread_id, listener)
@@ -103,6 +108,31 @@ class Runs:
             if await self._checkpointer.aget_tuple(older) is None:
                 raise errors.unknown_checkpoint(id_, before)
         return [snapshot async for snapshot in self._graph.aget_state_history(config, before=older, limit=limit)]
+
+    async def purge(
+        self,
+        *,
+        dry_run: bool = False,
+        archive: Path | None = None,
+        now: datetime | None = None,
+        listener: PurgeListener | None = None,
+    ) -> Purged:
+        """Apply the policy of the settings to every thread and return what was done; see `retention`.
+
+        `archive` is a folder that gets each thread as a file before it is deleted. `now` is another time to judge by.
+        Raises RetentionMissing on SQLite.
+        """
+        retention = open_retention(self._settings.checkpoint_url, self._checkpointer)
+        forgetting = Forgetting(
+            self._graph, self._checkpointer, retention, Policy.of(self._settings), dry_run=dry_run, archive=archive
+        )
+        return await forgetting.purge(now or datetime.now(UTC), listener or (lambda _: None))
+
+    async def restore(self, file: Path) -> ThreadId:
+        """Bring an archived thread back. Raises ArchiveDamaged, ArchiveUnknown, ThreadExists or RetentionMissing."""
+        thread, rows = await open_retention(self._settings.checkpoint_url, self._checkpointer).restore(file)
+        logger.info("thread %s restored: %d rows", thread, rows.total)
+        return ThreadId(thread)
 
     async def _run(self, payload: Any, id_: ThreadId, listener: Listener | None) -> ThreadStatus:
         """Drive the graph. Any: an input, a Command, or None to go on; None does nothing on a finished thread."""

@@ -16,13 +16,17 @@ Condition = Literal["unfinished", "waiting", "done", "failed"]
 UNDONE = frozenset({"__interrupt__", "__resume__", "__error__", "__error_source_node__", "__scheduled__"})
 """Channels that a task writes before it is done; a write to any other means that the task has finished."""
 
+EXPIRED = "expired"
+"""The key in the metadata of the checkpoint that ends a thread which waited for too long; its value says why."""
+
 
 @dataclass(frozen=True)
 class ThreadStatus:
     """A thread's condition.
 
     unfinished: a run is at work, or stopped in the middle and `resume` goes on. waiting: for an answer to `interrupts`.
-    done, failed: the last run has ended, failed with the text in the state's `failure`.
+    done, failed: the last run has ended, failed with the text in the state's `failure` or, when nobody answered it in
+    time, in `expired`.
     """
 
     thread_id: ThreadId
@@ -33,6 +37,7 @@ class ThreadStatus:
     next: tuple[str, ...]  # the nodes that would work next
     interrupts: tuple[Interrupt, ...]
     values: Mapping[str, Any]  # Any: the state's values are the team's own
+    expired: str = ""
 
 
 async def read_status(
@@ -54,7 +59,10 @@ async def read_status(
     finished = _finished_tasks(pending)
     interrupts = tuple(i for task in snapshot.tasks if task.id not in finished for i in task.interrupts)
     condition: Condition
-    if interrupts:
+    expired = str(head.metadata.get(EXPIRED, ""))  # it ends the run whatever is next: the purge may have died half-way
+    if expired:
+        condition = "failed"
+    elif interrupts:
         condition = "waiting"
     elif snapshot.next or pending:
         condition = "unfinished"
@@ -69,6 +77,7 @@ async def read_status(
         next=snapshot.next,
         interrupts=interrupts,
         values=snapshot.values,
+        expired=expired,
     )
 
 

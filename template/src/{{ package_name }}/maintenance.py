@@ -1,0 +1,76 @@
+"""The commands that look after the database: migrate, doctor, purge and restore. Exit codes as in `cli`."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from . import persistence
+from .diagnosis import diagnose
+from .display import show_rows
+from .errors import PROGRAM, ProjectError
+from .invocation import EXIT, STOPPED, AsJson, fail, load_settings, with_runs
+from .purge_display import PurgeDisplay, PurgeJsonLines, PurgeLines
+from .runs import Policy, Purged, Runs
+
+app = typer.Typer()
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database's tables up to date; safe to run again, and from many machines at once."""
+    settings = load_settings()
+    done = asyncio.run(persistence.migrate(settings.migration_url, settings=settings))
+    for line in done or ["up to date: nothing to migrate"]:
+        typer.echo(line, err=True)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Check the environment, the settings and the database, and say how to mend what is wrong."""
+    findings = asyncio.run(diagnose(load_settings()))
+    rows = [["ok" if finding.ok else "WRONG", finding.subject, finding.text] for finding in findings]
+    show_rows(["", "what", "found"], rows, [finding.__dict__ for finding in findings], as_json)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(EXIT["failed"])
+
+
+@app.command()
+def purge(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing: show what would be done.")] = False,
+    archive: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", file_okay=False, help="Write each thread to a file there before it is deleted."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete, shorten and expire old threads as AUDIT_WINDOW_DAYS, HISTORY_KEEP and PAUSED_TTL_DAYS say.
+
+    Exit code 1: a thread could not be read, or a run wrote to a thread that was being deleted.
+    """
+    settings = load_settings()
+    display: PurgeDisplay = PurgeJsonLines() if as_json else PurgeLines()
+
+    async def shown(runs: Runs) -> Purged:
+        with display.begin(str(Policy.of(settings)), dry_run=dry_run):
+            done = await runs.purge(dry_run=dry_run, archive=archive, listener=display.event)
+        display.end(done)
+        return done
+
+    try:
+        done = with_runs(settings, shown)
+    except KeyboardInterrupt:
+        fail(f"stopped; no thread is half deleted, `{PROGRAM} purge` goes on", STOPPED)
+    if done.wrong:
+        raise typer.Exit(EXIT["failed"])
+
+
+@app.command()
+def restore(file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `purge --archive` wrote.")]) -> None:
+    """Bring an archived thread back."""
+    if not file.is_file():
+        raise ProjectError(f"{file} is no file: name one that `{PROGRAM} purge --archive DIR` wrote")
+    thread = with_runs(load_settings(), lambda runs: runs.restore(file))
+    Console(stderr=True, highlight=False).print(f"restored: {PROGRAM} show {thread}", markup=False, soft_wrap=True)

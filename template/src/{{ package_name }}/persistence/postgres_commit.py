@@ -1,0 +1,209 @@
+"""Group commit: the checkpoints of all runs of a process go to PostgreSQL together.
+
+A commit costs a round trip and a flush to disk, whatever it holds. So a caller does not commit by itself: it puts its
+rows into a queue and waits. A writer takes everything that the queue holds and stores it with one statement, which is
+one transaction; what arrives while that is under way forms the next batch. Nobody waits for a timer: with one run the
+queue is empty and its rows leave at once, with a hundred a batch holds as many as arrived during the last one. A caller
+returns when its rows are committed, not before. Three rules keep that exact. A thread has rows in one batch under way
+at most, in the order in which they came, so its writes are never stored after the checkpoint that follows them. Rows
+are sorted by their keys, so two processes cannot block each other. And a batch that the server refuses is halved until
+the refused row is alone, so that its caller fails and no other.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
+from pathlib import Path
+from time import monotonic
+
+import psycopg
+
+from .errors import CheckpointRefused, DatabaseUnreachable
+from .postgres_retry import PatientPool
+from .postgres_rows import Row, Rows
+
+BATCH_CALLS = 200  # a longer batch would keep the event loop busy, and its callers waiting, for no gain
+BATCH_SIZE = 1 << 20  # bytes; a single call may have more
+QUEUE_SIZE = 64 << 20  # bytes; callers wait while the queue holds more
+
+STORE = Path(__file__).with_suffix(".sql").read_text("utf-8")  # with its parameters explained
+
+_by_key = attrgetter("key")
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    """One caller: what it stores, how many bytes that is, and what it waits for."""
+
+    rows: Rows
+    size: int
+    stored: asyncio.Future[None]
+
+
+class GroupCommit:
+    """The queue and its writers. `in_flight` batches may be under way at once."""
+
+    def __init__(self, pool: PatientPool, in_flight: int) -> None:
+        self._pool = pool
+        self._figures = pool.figures
+        self._in_flight = in_flight
+        self._queue: deque[_Call] = deque()
+        self._queued = 0  # bytes
+        self._busy: set[str] = set()  # threads with rows under way
+        self._arrived = asyncio.Event()
+        self._left = asyncio.Event()
+        self._closing = False
+
+    def __len__(self) -> int:
+        """Calls that wait for the next batch."""
+        return len(self._queue)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Run the writers; on leaving, what the queue holds is stored first."""
+        writers = [
+            asyncio.create_task(self._write(), name=f"checkpoint-writer-{number}") for number in range(self._in_flight)
+        ]
+        try:
+            yield
+        finally:
+            self._closing = True
+            self._arrived.set()
+            try:
+                await asyncio.gather(*writers)
+            finally:
+                _tell(self._queue, _closed())  # a writer was cancelled; nobody is to wait for ever
+                self._left.set()
+
+    async def store(self, rows: Rows) -> None:
+        """Return when the rows are committed. Raises CheckpointRefused or DatabaseUnreachable.
+
+        A caller that is cancelled meanwhile leaves its rows behind: they are stored, as a finished node's should be.
+        """
+        size = rows.size
+        while self._queued and self._queued + size > QUEUE_SIZE:
+            self._left.clear()
+            await self._left.wait()
+        if self._closing:
+            raise _closed()
+        call = _Call(rows, size, asyncio.get_running_loop().create_future())
+        self._queue.append(call)
+        self._queued += size
+        self._arrived.set()
+        await call.stored
+
+    async def _write(self) -> None:
+        while self._queue or not self._closing:
+            batch = self._take()
+            if not batch:
+                self._arrived.clear()
+                await self._arrived.wait()
+                continue
+            threads = {call.rows.thread_id for call in batch}
+            self._busy |= threads
+            try:
+                await self._commit(batch)
+            finally:
+                _tell(batch, _closed())  # those whom a cancellation left without an answer
+                self._busy -= threads
+                self._arrived.set()  # for the other writers too: rows may have waited for these threads
+
+    def _take(self) -> list[_Call]:
+        """Return the next batch, oldest first. The calls of a busy thread stay, in their order."""
+        batch: list[_Call] = []
+        stay: list[_Call] = []
+        size = 0
+        while self._queue and len(batch) < BATCH_CALLS and not (batch and size + self._queue[0].size > BATCH_SIZE):
+            call = self._queue.popleft()
+            if call.rows.thread_id in self._busy:
+                stay.append(call)
+            else:
+                batch.append(call)
+                size += call.size
+        self._queue.extendleft(reversed(stay))
+        self._queued -= size
+        self._left.set()
+        return batch
+
+    async def _commit(self, batch: list[_Call]) -> DatabaseUnreachable | None:
+        """Store a batch and tell its callers. It returns why it could not, and raises only what ends the process."""
+        began = monotonic()
+        try:
+            await self._pool.repeat(partial(self._send, _parameters(batch)))
+        except DatabaseUnreachable as error:
+            # Who came meanwhile has waited through the same outage, and would wait as long again in the next batch.
+            _tell([*batch, *self._queue], error)
+            self._queue.clear()
+            self._queued = 0
+            self._left.set()
+            return error
+        except Exception as error:  # noqa: BLE001 - raised again, by the caller whose rows they were
+            # A row is refused, or two calls overwrite the same one, which a single statement cannot.
+            if len(batch) == 1:
+                self._figures.refused()
+                _tell(batch, _refusal(batch[0].rows.thread_id, error))
+                return None
+            half = len(batch) // 2
+            lost = await self._commit(batch[:half])
+            if lost:  # the rest would wait as long again, and then be stored without what comes before it
+                _tell(batch[half:], lost)
+                return lost
+            return await self._commit(batch[half:])
+        else:
+            _tell(batch)
+            size = sum(call.size for call in batch)
+            self._figures.stored(len(batch), size, monotonic() - began, len(self._queue), self._pool.pool.get_stats())
+        return None
+
+    async def _send(self, parameters: dict[str, str | bytes]) -> None:
+        async with self._pool.connection() as connection:
+            await connection.execute(STORE, parameters)
+
+
+def _tell(calls: Sequence[_Call], error: Exception | None = None) -> None:
+    for call in calls:
+        if call.stored.done():  # cancelled
+            continue
+        if error:
+            call.stored.set_exception(error)
+        else:
+            call.stored.set_result(None)
+
+
+def _closed() -> RuntimeError:
+    return RuntimeError("the checkpointer is closed: nothing can be stored any more")
+
+
+def _refusal(thread: str, error: Exception) -> Exception:
+    if not isinstance(error, psycopg.Error | UnicodeError):  # not PostgreSQL's word, but a fault of ours
+        return error
+    refused = CheckpointRefused(thread, error)
+    refused.__cause__ = error
+    return refused
+
+
+def _parameters(batch: Sequence[_Call]) -> dict[str, str | bytes]:
+    parts: list[bytes] = []
+    end = 1  # substr counts from one
+
+    def records(rows: list[Row]) -> str:
+        nonlocal end
+        rows.sort(key=_by_key)
+        texts = []
+        for row in rows:
+            texts.append(f'{{"at":{end},"size":{len(row.blob)},{row.columns[1:]}')
+            parts.append(row.blob)
+            end += len(row.blob)
+        return f"[{','.join(texts)}]"
+
+    return {
+        "checkpoints": records([row for call in batch for row in call.rows.checkpoints]),
+        "blobs": records([row for call in batch for row in call.rows.blobs]),
+        "writes": records([row for call in batch if not call.rows.overwrite for row in call.rows.writes]),
+        "overwrites": records([row for call in batch if call.rows.overwrite for row in call.rows.writes]),
+        "blob": b"".join(parts),
+    }

@@ -1,0 +1,292 @@
+"""Checkpoints and writes as rows of LangGraph's own tables, as `postgres_commit` sends them, and back.
+
+A thread written here is read by LangGraph's saver, and the other way round. As in that saver, scalars are kept inside
+the checkpoint's JSON and all other channels as blobs, one for each version of a channel. Unlike there, a scalar that
+JSONB would refuse or change is a blob too: so every value is exact. With a sealing all values are blobs, and sealed.
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import WRITES_IDX_MAP, ChannelVersions, Checkpoint, CheckpointMetadata
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.types import ERROR, _DeltaSnapshot
+
+from .errors import BadName, SealedElsewhere, SealingImpossible, ValueRefused
+from .exact_text import has_surrogates
+from .postgres_json import check_name, encode, is_suspect, metadata_of, restored, scrubbing, storable
+from .postgres_seal_marks import CLEAR, SEALED_METADATA, key_in
+
+if TYPE_CHECKING:  # it needs `cryptography`, which a process without a key never imports
+    from .postgres_sealing import Sealing
+
+LONGEST_INLINE = 1000  # characters; a longer text would be stored again with every checkpoint that it lives through
+REMEMBERED = 4096  # blobs
+
+Key = tuple[str | int, ...]
+
+
+class Row(NamedTuple):
+    """One row: its primary key (which rows are sorted by), its columns as a JSON object, and its blob."""
+
+    key: Key
+    columns: str
+    blob: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What one call of a saver stores. Writes overwrite those that are there, or leave them, as LangGraph decides."""
+
+    thread_id: str
+    checkpoints: Sequence[Row] = ()
+    blobs: Sequence[Row] = ()
+    writes: Sequence[Row] = ()
+    overwrite: bool = False
+    scalars: Sequence[Key] = ()  # those of the blobs that another checkpoint may hold in its JSON
+
+    @property
+    def size(self) -> int:
+        """Bytes, roughly."""
+        return sum(
+            len(row.columns) + len(row.blob) for rows in (self.checkpoints, self.blobs, self.writes) for row in rows
+        )
+
+
+class StoredScalars:
+    """Remembers which scalars have a blob, so that a long text which does not change is sent once and not each time.
+
+    A scalar that did not change may stand inside the JSON of the checkpoint before, and has no blob then.
+    """
+
+    def __init__(self) -> None:
+        self._keys: OrderedDict[Key, None] = OrderedDict()
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._keys
+
+    def add(self, keys: Iterable[Key]) -> None:
+        """Note blobs that are committed."""
+        for key in keys:
+            self._keys[key] = None
+            self._keys.move_to_end(key)
+        while len(self._keys) > REMEMBERED:
+            self._keys.popitem(last=False)
+
+
+class RowFormat:
+    """How values become rows, and rows values; with a sealing, sealed."""
+
+    def __init__(self, sealing: "Sealing | None" = None) -> None:
+        self.stored = StoredScalars()
+        self._sealing = sealing
+
+    def checkpoint_rows(
+        self,
+        serde: SerializerProtocol,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> Rows:
+        """Return the rows of a checkpoint; `new_versions` are the channels that changed since its parent.
+
+        Raises ValueRefused, BadName, or SealingImpossible for a DeltaChannel.
+        """
+        thread, namespace = _ids(config)
+        inline: dict[str, Any] = {}  # Any: scalars
+        blobs: list[Row] = []
+        scalars: list[Key] = []
+        for channel, value in checkpoint["channel_values"].items():
+            if self._sealing is None and _is_json(value):
+                inline[channel] = value
+                continue
+            if isinstance(value, _DeltaSnapshot):
+                self.refuse_delta()
+                inline[channel] = True  # LangGraph's mark for a snapshot in a blob
+            version = checkpoint["channel_versions"].get(channel)
+            key = (thread, namespace, channel, str(version))
+            was_inline = self._may_have_been_inline(value)
+            if version is None or (channel not in new_versions and (not was_inline or key in self.stored)):
+                continue
+            if was_inline:
+                scalars.append(key)
+            kind, blob = self._dump(serde, thread, channel, value, ("checkpoint_blobs", *key))
+            names = ("thread_id", "checkpoint_ns", "channel", "version")
+            blobs.append(Row(key, _encode_names({**dict(zip(names, key, strict=True)), "type": kind}), blob))
+        columns = {
+            "thread_id": thread,
+            "checkpoint_ns": namespace,
+            "checkpoint_id": checkpoint["id"],
+            "parent_checkpoint_id": config["configurable"].get("checkpoint_id"),
+            "checkpoint": {**checkpoint, "channel_values": inline},
+            "metadata": metadata_of(config, metadata, thread),
+        }
+        if self._sealing:
+            columns["metadata"] = self._sealed_metadata(self._sealing, columns, list(checkpoint["channel_values"]))
+        row = Row((thread, namespace, checkpoint["id"]), _encode_checkpoint(columns, thread))
+        return Rows(thread, [row], blobs, scalars=scalars)
+
+    def write_rows(
+        self,
+        serde: SerializerProtocol,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],  # Any: LangGraph's
+        task_id: str,
+        task_path: str,
+    ) -> Rows:
+        """Return the rows of a task's writes. Raises ValueRefused or BadName."""
+        thread, namespace = _ids(config)
+        checkpoint = config["configurable"]["checkpoint_id"]
+        path = scrubbing.scrub(task_path, thread, "a task's path")
+        overwrite = all(channel in WRITES_IDX_MAP for channel, _ in writes)
+        rows: dict[Key, Row] = {}
+        for position, (channel, value) in enumerate(writes):
+            key = (thread, namespace, checkpoint, task_id, WRITES_IDX_MAP.get(channel, position))
+            kind, blob = self._dump(serde, thread, channel, value, ("checkpoint_writes", *key, channel))
+            names = ("thread_id", "checkpoint_ns", "checkpoint_id", "task_id", "idx")
+            columns = {**dict(zip(names, key, strict=True)), "task_path": path, "channel": channel, "type": kind}
+            if overwrite or key not in rows:  # one after the other, the last would win, or the first
+                rows[key] = Row(key, _encode_names(columns), blob)
+        return Rows(thread, writes=list(rows.values()), overwrite=overwrite)
+
+    def opened(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Return the row of a checkpoint as LangGraph's saver reads it. Any: columns.
+
+        Raises NotSealed, SealedElsewhere or SealBroken.
+        """
+        thread, space, checkpoint = row["thread_id"], row["checkpoint_ns"], row["checkpoint_id"]
+        if self._sealing is None:
+            self._refuse_sealed(row)
+            return {**row, "metadata": restored(row["metadata"])}
+        versions = row["checkpoint"]["channel_versions"]
+        values, writes = [], []
+        for name, kind, blob in row["channel_values"] or ():
+            place: Key = ("checkpoint_blobs", thread, space, name.decode(), str(versions[name.decode()]))
+            opened, value = self._sealing.open(thread, place, kind.decode(), blob)
+            values.append([name, opened.encode(), value])
+        for task, channel, kind, blob, path, index in row["pending_writes"] or ():
+            place = ("checkpoint_writes", thread, space, checkpoint, task.decode(), int(index), channel.decode())
+            opened, value = self._sealing.open(thread, place, kind.decode(), blob)
+            writes.append([task, channel, opened.encode(), value, path, index])
+        metadata = self._sealing.open_metadata(
+            thread,
+            ("checkpoints", thread, space, checkpoint),
+            row["checkpoint"],
+            row["metadata"],
+            {value[0].decode() for value in values},
+        )
+        return {**row, "channel_values": values, "pending_writes": writes, "metadata": restored(metadata)}
+
+    def filter(self, wanted: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Return a filter by metadata as that is stored. Any: what JSON can hold. Raises SealingImpossible."""
+        hidden = sorted(set(wanted or ()).difference(CLEAR)) if self._sealing else []
+        if hidden:
+            raise SealingImpossible(f"sealed metadata cannot be searched: nothing is found by {', '.join(hidden)}")
+        return {name: storable(value, _cleaned) for name, value in wanted.items()} if wanted else None
+
+    def refuse_delta(self) -> None:
+        """Raise SealingImpossible if there is a key: a DeltaChannel's value is read without the place of its rows."""
+        if self._sealing:
+            raise SealingImpossible(
+                "a DeltaChannel cannot be sealed. Use another channel for that state, or unset the key"
+            )
+
+    def _may_have_been_inline(self, value: object) -> bool:
+        """Whether the checkpoint before may hold the value in its JSON."""
+        if self._sealing:
+            return self._sealing.reads_plaintext and (value is None or isinstance(value, str | int | float))
+        return type(value) is str and "\0" not in value
+
+    def _dump(
+        self, serde: SerializerProtocol, thread: str, channel: str, value: object, place: Key
+    ) -> tuple[str, bytes]:
+        if "\\" in channel:  # LangGraph's query casts names to bytes, which takes it for an escape
+            raise BadName("channel", channel)
+        try:
+            # LangGraph keeps the text of a node's error. The serializer cannot know it from one that a node returns.
+            kind, blob = serde.dumps_typed([value] if isinstance(value, BaseException) and channel != ERROR else value)
+        except ValueRefused as refusal:
+            raise refusal.at(channel, thread) from None
+        return self._sealing.seal(thread, place, kind, blob) if self._sealing else (kind, blob)
+
+    def _sealed_metadata(
+        self,
+        sealing: "Sealing",
+        columns: dict[str, Any],  # Any: columns
+        channels: list[str],
+    ) -> dict[str, Any]:
+        metadata = columns["metadata"]
+        if "counters_since_delta_snapshot" in metadata:
+            self.refuse_delta()
+        clear = {name: storable(metadata[name], _cleaned) for name in CLEAR if name in metadata}
+        hidden = {name: value for name, value in metadata.items() if name not in clear}
+        thread = columns["thread_id"]
+        place = ("checkpoints", thread, columns["checkpoint_ns"], columns["checkpoint_id"])
+        text = encode(columns["checkpoint"])
+        return sealing.seal_metadata(thread, place, text, clear=clear, hidden=hidden, channels=channels)
+
+    def _refuse_sealed(self, row: dict[str, Any]) -> None:
+        marks = [str(row["metadata"].get(SEALED_METADATA, "")).partition(":")[0]]
+        marks += [kind.decode() for _, kind, _ in row["channel_values"] or ()]
+        marks += [write[2].decode() for write in row["pending_writes"] or ()]
+        key = next(filter(None, map(key_in, marks)), None)
+        if key:
+            raise SealedElsewhere(row["thread_id"], key, ())
+
+
+def check_ids(config: RunnableConfig | None) -> None:
+    """Raise BadName for an id that PostgreSQL cannot hold."""
+    ids = (config or {}).get("configurable", {})
+    for name in ("thread_id", "checkpoint_ns", "checkpoint_id"):
+        check_name(name, ids.get(name))
+
+
+def _ids(config: RunnableConfig) -> tuple[str, str]:
+    check_ids(config)
+    return str(config["configurable"]["thread_id"]), config["configurable"]["checkpoint_ns"]
+
+
+def _encode_names(columns: dict[str, Any]) -> str:  # Any: text and numbers
+    text = encode(columns)
+    if is_suspect(text):
+        for name, value in columns.items():
+            check_name(name, value)
+    return text
+
+
+def _encode_checkpoint(columns: dict[str, Any], thread: str) -> str:  # Any: columns
+    try:
+        text = encode(columns)
+        if not is_suspect(text):
+            return text
+    except ValueError:  # nan or inf, in the metadata
+        pass
+    checkpoint = columns["checkpoint"]
+    for names in (checkpoint["channel_values"], checkpoint["channel_versions"], *checkpoint["versions_seen"].values()):
+        for name in names:
+            check_name("channel", name)
+    for name in checkpoint["versions_seen"]:
+        check_name("node", name)
+    clean = partial(scrubbing.scrub, thread=thread, where="its metadata")
+    return encode({**columns, "metadata": storable(columns["metadata"], clean)})
+
+
+def _cleaned(text: str) -> str:
+    return scrubbing.scrub(text, "", "a filter, or metadata that is searched for,")
+
+
+def _is_json(value: object) -> bool:
+    """Whether JSONB stores the value and gives back the same."""
+    if value is None or type(value) in {bool, int}:  # a class derived from these is kept by the serializer, if at all
+        return True
+    if type(value) is float:  # JSONB keeps decimal numbers: no -0.0, no inf, and 1e22 comes back as an integer
+        return math.isfinite(value) and "e" not in repr(value) and (value != 0 or math.copysign(1, value) > 0)
+    if type(value) is str:
+        return len(value) <= LONGEST_INLINE and "\0" not in value and not has_surrogates(value)
+    return False
