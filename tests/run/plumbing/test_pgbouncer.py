@@ -58,6 +58,18 @@ def both(settings: Settings, postgres_url: str) -> Settings:
     return settings.model_copy(update={"database_direct_url": SecretStr(postgres_url)})
 
 
+async def test_nothing_is_prepared(pooled: str, both: Settings) -> None:
+    """A prepared statement belongs to a server connection, and the next client of it is another one."""
+    single = both.model_copy(update={"database_pool_max": 1})
+    async with open_checkpointer(pooled, settings=single) as saver:
+        for _ in range(10):
+            await saver.aget_tuple({"configurable": {"thread_id": "t"}})
+        async with saver.conn.connection() as connection:  # type: ignore[attr-defined] # the saver's pool
+            row = await (await connection.execute("SELECT count(*) AS n FROM pg_prepared_statements")).fetchone()
+            assert row["n"] == 0
+            assert connection.prepare_threshold is None
+
+
 async def test_many_runs_share_few_server_connections(pooled: str, both: Settings, postgres_url: str) -> None:
     with psycopg.connect(postgres_url, autocommit=True) as server:
         async with AsyncExitStack() as savers:

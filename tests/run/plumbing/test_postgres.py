@@ -237,9 +237,8 @@ async def test_the_pool_has_the_program_s_name_and_bounds_and_ends_with_the_cont
             assert time.monotonic() < deadline
 
 
-async def test_no_statement_is_prepared_so_that_a_transaction_pooler_may_stand_between(
-    database: str, settings: Settings
-) -> None:
+async def test_statements_are_prepared_where_no_pooler_stands_between(database: str, settings: Settings) -> None:
+    """Through one none is: see test_pgbouncer.py."""
     single = settings.model_copy(update={"database_pool_max": 1})
     async with open_checkpointer(database, settings=single) as saver:
         for _ in range(10):
@@ -247,7 +246,7 @@ async def test_no_statement_is_prepared_so_that_a_transaction_pooler_may_stand_b
             await saver.aget_tuple(thread("t"))
         async with saver.conn.connection() as connection:  # type: ignore[attr-defined] # the saver's pool
             row = await (await connection.execute("SELECT count(*) AS n FROM pg_prepared_statements")).fetchone()
-            assert row["n"] == 0
+            assert row["n"] >= 2
 
 
 async def test_an_outage_is_logged_without_the_password(

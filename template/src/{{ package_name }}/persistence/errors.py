@@ -131,6 +131,13 @@ class MigrationBlocked(ProjectError):
         )
 
 
+class CheckpointerClosed(RuntimeError):
+    """A run outlived its checkpointer: a mistake in the program, not one that a person can mend."""
+
+    def __init__(self) -> None:
+        super().__init__("the checkpointer is closed: nothing can be stored any more")
+
+
 class CheckpointRefused(ProjectError):
     """The database refuses the rows of a checkpoint or of a node's writes; what other runs store is not touched."""
 
@@ -140,6 +147,7 @@ class CheckpointRefused(ProjectError):
             f"PostgreSQL refuses to store the state of thread {thread[:80]!r}: {reason} ({type(cause).__name__}). "
             f"Change what the node returns, then go on from the superstep before with: {PROGRAM} resume ID"
         )
+        self.__cause__ = cause
 
 
 class ValueRefused(ProjectError):

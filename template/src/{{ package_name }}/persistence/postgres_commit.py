@@ -22,12 +22,13 @@ from time import monotonic
 
 import psycopg
 
-from .errors import CheckpointRefused, DatabaseUnreachable
+from .errors import CheckpointerClosed, CheckpointRefused, DatabaseUnreachable
 from .postgres_retry import PatientPool
 from .postgres_rows import Row, Rows
 
 BATCH_CALLS = 200  # a longer batch would keep the event loop busy, and its callers waiting, for no gain
 BATCH_SIZE = 1 << 20  # bytes; a single call may have more
+WAKE_CALLS = 4  # at once; a hundred runs that go on in the same instant would keep everything else from its turn
 QUEUE_SIZE = 64 << 20  # bytes; callers wait while the queue holds more
 
 STORE = Path(__file__).with_suffix(".sql").read_text("utf-8")  # with its parameters explained
@@ -65,9 +66,8 @@ class GroupCommit:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Run the writers; on leaving, what the queue holds is stored first."""
-        writers = [
-            asyncio.create_task(self._write(), name=f"checkpoint-writer-{number}") for number in range(self._in_flight)
-        ]
+        names = [f"checkpoint-writer-{number}" for number in range(self._in_flight)]
+        writers = [asyncio.create_task(self._write(), name=name) for name in names]
         try:
             yield
         finally:
@@ -76,7 +76,7 @@ class GroupCommit:
             try:
                 await asyncio.gather(*writers)
             finally:
-                _tell(self._queue, _closed())  # a writer was cancelled; nobody is to wait for ever
+                _tell(self._queue, CheckpointerClosed())  # a writer was cancelled; nobody is to wait for ever
                 self._left.set()
 
     async def store(self, rows: Rows) -> None:
@@ -89,7 +89,7 @@ class GroupCommit:
             self._left.clear()
             await self._left.wait()
         if self._closing:
-            raise _closed()
+            raise CheckpointerClosed
         call = _Call(rows, size, asyncio.get_running_loop().create_future())
         self._queue.append(call)
         self._queued += size
@@ -108,7 +108,7 @@ class GroupCommit:
             try:
                 await self._commit(batch)
             finally:
-                _tell(batch, _closed())  # those whom a cancellation left without an answer
+                _tell(batch, CheckpointerClosed())  # those whom a cancellation left without an answer
                 self._busy -= threads
                 self._arrived.set()  # for the other writers too: rows may have waited for these threads
 
@@ -145,7 +145,9 @@ class GroupCommit:
             # A row is refused, or two calls overwrite the same one, which a single statement cannot.
             if len(batch) == 1:
                 self._figures.refused()
-                _tell(batch, _refusal(batch[0].rows.thread_id, error))
+                # Another error than PostgreSQL's, or the text's on its way there, is a fault of ours.
+                theirs = isinstance(error, psycopg.Error | UnicodeError)
+                _tell(batch, CheckpointRefused(batch[0].rows.thread_id, error) if theirs else error)
                 return None
             half = len(batch) // 2
             lost = await self._commit(batch[:half])
@@ -154,9 +156,11 @@ class GroupCommit:
                 return lost
             return await self._commit(batch[half:])
         else:
-            _tell(batch)
             size = sum(call.size for call in batch)
             self._figures.stored(len(batch), size, monotonic() - began, len(self._queue), self._pool.pool.get_stats())
+            for first in range(0, len(batch), WAKE_CALLS):
+                _tell(batch[first : first + WAKE_CALLS])
+                await asyncio.sleep(0)
         return None
 
     async def _send(self, parameters: dict[str, str | bytes]) -> None:
@@ -166,24 +170,10 @@ class GroupCommit:
 
 def _tell(calls: Sequence[_Call], error: Exception | None = None) -> None:
     for call in calls:
-        if call.stored.done():  # cancelled
-            continue
-        if error:
+        if error and not call.stored.done():  # as it is when its caller was cancelled
             call.stored.set_exception(error)
-        else:
+        elif not call.stored.done():
             call.stored.set_result(None)
-
-
-def _closed() -> RuntimeError:
-    return RuntimeError("the checkpointer is closed: nothing can be stored any more")
-
-
-def _refusal(thread: str, error: Exception) -> Exception:
-    if not isinstance(error, psycopg.Error | UnicodeError):  # not PostgreSQL's word, but a fault of ours
-        return error
-    refused = CheckpointRefused(thread, error)
-    refused.__cause__ = error
-    return refused
 
 
 def _parameters(batch: Sequence[_Call]) -> dict[str, str | bytes]:

@@ -46,7 +46,7 @@ def connection_parameters(url: str, settings: Settings) -> dict[str, Any]:
         **given,
         "autocommit": True,  # CREATE INDEX CONCURRENTLY refuses a transaction; a lone statement needs none
         # Behind a transaction pooler (PgBouncer) a prepared statement may run on another client's connection, even with
-        # that client's statement under the same name. None, unlike 0, never prepares; the difference in speed is noise.
+        # that client's statement under the same name. None, unlike 0, never prepares. The pool's direct ones may.
         "prepare_threshold": None,
         "row_factory": dict_row,
     }

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointMetadata, get_serializable_checkpoint_metadata
 
@@ -24,9 +25,13 @@ logger = logging.getLogger(__name__)
 LOGGED = 1000  # threads that are remembered, so that each is logged once
 FLOAT = "$float"  # {"$float": "nan"} stands for a number that JSON has no word for
 
-encode = json.JSONEncoder(allow_nan=False, check_circular=False, separators=(",", ":")).encode
+_PLAIN = frozenset({str, int, bool, type(None)})
+# As the standard library's encoder: what orjson would write in a way of its own goes there.
+_STRICT = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
+
+_encode = json.JSONEncoder(allow_nan=False, check_circular=False, separators=(",", ":")).encode
 _canonical = json.JSONEncoder(allow_nan=False, sort_keys=True, separators=(",", ":")).encode
-_SUSPECT = re.compile(r"\\u(?:0000|d[89a-f])")  # in JSON's ASCII; whole characters beyond the basic plane match too
+_SUSPECT = re.compile(r"\\u(?:0000|d[89a-f])")  # in Python's ASCII whole characters beyond the basic plane match too
 
 
 class Scrubbing:
@@ -57,6 +62,27 @@ class Scrubbing:
 scrubbing = Scrubbing()
 
 
+def encode(value: object) -> str:
+    """Return a value without floats as JSON."""
+    try:
+        return orjson.dumps(value, option=_STRICT).decode()
+    except orjson.JSONEncodeError:  # a lone surrogate, a key that is no text, a class derived from a plain one
+        return _encode(value)
+
+
+def encode_any(value: object) -> str:
+    """Return any value as JSON, five times as slowly. Raises ValueError for nan and inf, of which orjson makes null."""
+    return _encode(value)
+
+
+def has_floats(metadata: dict[str, Any]) -> bool:  # Any: what JSON can hold
+    """Whether metadata may hold floats."""
+    return not all(
+        type(value) in _PLAIN or (type(value) is dict and _PLAIN.issuperset(map(type, value.values())))
+        for value in metadata.values()
+    )
+
+
 def canonical(text: str) -> str:
     """Return a JSON text in the form that does not change when it has been in a column of type JSONB."""
     return _canonical(json.loads(text))
@@ -70,8 +96,9 @@ def is_suspect(encoded: str) -> bool:
 def metadata_of(config: RunnableConfig, metadata: CheckpointMetadata, thread: str) -> dict[str, Any]:
     """Return all metadata of a checkpoint, as LangGraph collects it. Any: what JSON can hold."""
     for more in (metadata, config.get("metadata"), config.get("configurable")):
-        if more and any(isinstance(value, str) and "\0" in value for value in more.values()):
-            scrubbing.note(thread, "its metadata")  # LangGraph drops them, without a word
+        for value in (more or {}).values():
+            if type(value) is str and "\0" in value:
+                scrubbing.note(thread, "its metadata")  # LangGraph drops them, without a word
     return dict(get_serializable_checkpoint_metadata(config, metadata))
 
 

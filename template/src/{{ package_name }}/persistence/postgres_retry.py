@@ -25,6 +25,7 @@ from ..settings import Settings
 from .errors import DatabaseUnreachable
 from .postgres_connect import connection_parameters
 from .postgres_figures import Figures
+from .postgres_schema import is_pooled
 from .urls import describe
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,9 @@ PAUSE_SHARE = 0.1  # of the patience, at most: the last attempt comes when it is
 # and is asked again by each attempt of a call.
 RECONNECT_TIMEOUT = 0.5  # seconds
 AWAY_TIMEOUT = 1.0  # seconds that an attempt waits for a connection while the database is away
+
+WHO_ANSWERS = "SELECT pg_backend_pid() AS pid"
+PREPARE_AFTER = 5  # times that a connection has sent a statement; psycopg's own default
 
 # What passes: the connection is lost, the server starts, stops or is short of something, two transactions collided.
 _PASSING_CLASSES = frozenset({"08", "40", "53", "57"})  # https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -85,6 +89,13 @@ class _Connection(AsyncConnection[DictRow]):
         return connection
 
 
+async def _prepare_if_direct(connection: AsyncConnection[DictRow]) -> None:
+    """Let a connection prepare its statements if it leads straight to the server: a lone run gains a third."""
+    row = await (await connection.execute(WHO_ANSWERS)).fetchone()
+    if row and not is_pooled(connection, row):
+        connection.prepare_threshold = PREPARE_AFTER
+
+
 class PatientPool:
     """A pool of connections whose user waits out an outage of `patience` seconds, and not longer than twice that."""
 
@@ -99,6 +110,7 @@ class PatientPool:
             max_size=settings.database_pool_max,
             timeout=settings.database_timeout,
             reconnect_timeout=RECONNECT_TIMEOUT,
+            configure=_prepare_if_direct,
             open=False,  # by the context manager, inside the event loop
         )
         self._where = describe(url)

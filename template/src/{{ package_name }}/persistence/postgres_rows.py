@@ -9,7 +9,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.runnables import RunnableConfig
@@ -19,7 +19,17 @@ from langgraph.checkpoint.serde.types import ERROR, _DeltaSnapshot
 
 from .errors import BadName, SealedElsewhere, SealingImpossible, ValueRefused
 from .exact_text import has_surrogates
-from .postgres_json import check_name, encode, is_suspect, metadata_of, restored, scrubbing, storable
+from .postgres_json import (
+    check_name,
+    encode,
+    encode_any,
+    has_floats,
+    is_suspect,
+    metadata_of,
+    restored,
+    scrubbing,
+    storable,
+)
 from .postgres_seal_marks import CLEAR, SEALED_METADATA, key_in
 
 if TYPE_CHECKING:  # it needs `cryptography`, which a process without a key never imports
@@ -99,6 +109,7 @@ class RowFormat:
         Raises ValueRefused, BadName, or SealingImpossible for a DeltaChannel.
         """
         thread, namespace = _ids(config)
+        place = _encode_names({"thread_id": thread, "checkpoint_ns": namespace})[:-1]
         inline: dict[str, Any] = {}  # Any: scalars
         blobs: list[Row] = []
         scalars: list[Key] = []
@@ -117,9 +128,9 @@ class RowFormat:
             if was_inline:
                 scalars.append(key)
             kind, blob = self._dump(serde, thread, channel, value, ("checkpoint_blobs", *key))
-            names = ("thread_id", "checkpoint_ns", "channel", "version")
-            blobs.append(Row(key, _encode_names({**dict(zip(names, key, strict=True)), "type": kind}), blob))
-        columns = {
+            columns = f'{place},"channel":{_quoted(channel)},"version":{encode(key[-1])},"type":"{kind}"}}'
+            blobs.append(Row(key, columns, blob))
+        whole = {
             "thread_id": thread,
             "checkpoint_ns": namespace,
             "checkpoint_id": checkpoint["id"],
@@ -128,8 +139,8 @@ class RowFormat:
             "metadata": metadata_of(config, metadata, thread),
         }
         if self._sealing:
-            columns["metadata"] = self._sealed_metadata(self._sealing, columns, list(checkpoint["channel_values"]))
-        row = Row((thread, namespace, checkpoint["id"]), _encode_checkpoint(columns, thread))
+            whole["metadata"] = self._sealed_metadata(self._sealing, whole, list(checkpoint["channel_values"]))
+        row = Row((thread, namespace, checkpoint["id"]), _encode_checkpoint(whole, thread))
         return Rows(thread, [row], blobs, scalars=scalars)
 
     def write_rows(
@@ -143,16 +154,17 @@ class RowFormat:
         """Return the rows of a task's writes. Raises ValueRefused or BadName."""
         thread, namespace = _ids(config)
         checkpoint = config["configurable"]["checkpoint_id"]
-        path = scrubbing.scrub(task_path, thread, "a task's path")
+        ids = {"thread_id": thread, "checkpoint_ns": namespace, "checkpoint_id": checkpoint, "task_id": task_id}
+        place = _encode_names({**ids, "task_path": scrubbing.scrub(task_path, thread, "a task's path")})[:-1]
         overwrite = all(channel in WRITES_IDX_MAP for channel, _ in writes)
         rows: dict[Key, Row] = {}
         for position, (channel, value) in enumerate(writes):
-            key = (thread, namespace, checkpoint, task_id, WRITES_IDX_MAP.get(channel, position))
+            index = WRITES_IDX_MAP.get(channel, position)
+            key = (thread, namespace, checkpoint, task_id, index)
             kind, blob = self._dump(serde, thread, channel, value, ("checkpoint_writes", *key, channel))
-            names = ("thread_id", "checkpoint_ns", "checkpoint_id", "task_id", "idx")
-            columns = {**dict(zip(names, key, strict=True)), "task_path": path, "channel": channel, "type": kind}
             if overwrite or key not in rows:  # one after the other, the last would win, or the first
-                rows[key] = Row(key, _encode_names(columns), blob)
+                columns = f'{place},"idx":{index},"channel":{_quoted(channel)},"type":"{kind}"}}'
+                rows[key] = Row(key, columns, blob)
         return Rows(thread, writes=list(rows.values()), overwrite=overwrite)
 
     def opened(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -206,8 +218,6 @@ class RowFormat:
     def _dump(
         self, serde: SerializerProtocol, thread: str, channel: str, value: object, place: Key
     ) -> tuple[str, bytes]:
-        if "\\" in channel:  # LangGraph's query casts names to bytes, which takes it for an escape
-            raise BadName("channel", channel)
         try:
             # LangGraph keeps the text of a node's error. The serializer cannot know it from one that a node returns.
             kind, blob = serde.dumps_typed([value] if isinstance(value, BaseException) and channel != ERROR else value)
@@ -247,8 +257,16 @@ def check_ids(config: RunnableConfig | None) -> None:
         check_name(name, ids.get(name))
 
 
+@lru_cache(1024)  # a graph has few channels
+def _quoted(channel: str) -> str:
+    """Return a channel's name as JSON. Raises BadName."""
+    if "\\" in channel:  # LangGraph's query casts names to bytes, which takes it for an escape
+        raise BadName("channel", channel)
+    check_name("channel", channel)
+    return encode(channel)
+
+
 def _ids(config: RunnableConfig) -> tuple[str, str]:
-    check_ids(config)
     return str(config["configurable"]["thread_id"]), config["configurable"]["checkpoint_ns"]
 
 
@@ -262,7 +280,7 @@ def _encode_names(columns: dict[str, Any]) -> str:  # Any: text and numbers
 
 def _encode_checkpoint(columns: dict[str, Any], thread: str) -> str:  # Any: columns
     try:
-        text = encode(columns)
+        text = (encode_any if has_floats(columns["metadata"]) else encode)(columns)
         if not is_suspect(text):
             return text
     except ValueError:  # nan or inf, in the metadata
@@ -274,7 +292,7 @@ def _encode_checkpoint(columns: dict[str, Any], thread: str) -> str:  # Any: col
     for name in checkpoint["versions_seen"]:
         check_name("node", name)
     clean = partial(scrubbing.scrub, thread=thread, where="its metadata")
-    return encode({**columns, "metadata": storable(columns["metadata"], clean)})
+    return encode_any({**columns, "metadata": storable(columns["metadata"], clean)})
 
 
 def _cleaned(text: str) -> str:

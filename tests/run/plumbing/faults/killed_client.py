@@ -74,7 +74,6 @@ class Journal:
         os.close(self._pipe)
         while lines > 0 and (read := os.read(self.progress, lines)):
             lines -= len(read)
-        os.close(self.progress)
 
 
 def graph(saver: BaseCheckpointSaver[str], journal: Journal) -> Any:
@@ -138,6 +137,7 @@ def live(url: str, path: Path, threads: list[str], chance: random.Random) -> Non
     time.sleep(chance.uniform(0, JITTER))
     os.kill(pid, signal.SIGKILL)  # it may have ended; until it is waited for, its id is not another's
     _, status = os.waitpid(pid, 0)
+    os.close(journal.progress)  # not before: a pipe without a reader would end the process by itself
     if os.WIFSIGNALED(status):
         journal.note("killed")
     elif status:

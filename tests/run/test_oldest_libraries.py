@@ -1,0 +1,22 @@
+"""A project works with the oldest libraries that its ranges allow, too: what an upper bound excludes, CI's lock shows."""
+
+import shutil
+from pathlib import Path
+
+from project import OLDEST, PACKAGE, PYTHONS, generate, uv
+
+ROOM = Path(__file__).with_name("plumbing")
+
+
+def test_checkpoints_are_stored_with_the_oldest_libraries(template: Path, tmp_path: Path) -> None:
+    """Conformance, and group commit: what leans most on LangGraph's saver, psycopg and its pool."""
+    project = generate(template, tmp_path, PYTHONS[OLDEST], backend="postgres")
+    for name in ("conftest.py", "test_group_commit.py"):
+        (project.folder / "tests" / "plumbing").mkdir(exist_ok=True)
+        shutil.copy(ROOM / name, project.folder / "tests" / "plumbing" / name)
+    project.run(uv(), "sync", "--quiet", "--resolution", "lowest-direct")
+    room = f"src/{PACKAGE}/readiness/r01_durable_backend.py"
+    # An old library may warn of what a newer one below it will remove.
+    project.run(".venv/bin/pytest", "-n", "2", "-W", "default", room, "tests/plumbing")
+    ask = "from importlib.metadata import version; print(version('psycopg-pool'))"
+    assert project.run(".venv/bin/python", "-c", ask).stdout.strip() == "3.3.0"
