@@ -1,4 +1,4 @@
-"""A project works with the oldest libraries that its ranges allow, too: what an upper bound excludes, CI's lock shows."""
+"""A project works with the oldest libraries that its ranges allow, too."""
 
 import shutil
 from pathlib import Path
