@@ -276,7 +276,7 @@ async def test_every_class_that_is_named_comes_back(database: str, settings: Set
                 assert repr(channels["nested"]) == repr([{"key": value}])
 
 
-@pytest.mark.parametrize("value", EXACT, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("value", EXACT, ids=[f"{number}-{type(value).__name__}" for number, value in enumerate(EXACT)])
 def test_langgraphs_serializer_reads_what_ours_wrote_and_the_other_way_round(value: Any) -> None:
     ours, stock = StrictSerializer(TYPES), JsonPlusSerializer(allowed_msgpack_modules=TYPES)
     assert repr(stock.loads_typed(ours.dumps_typed([value]))) == repr([value])

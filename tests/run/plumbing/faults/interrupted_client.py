@@ -1,6 +1,7 @@
 """A program for `test_killed_clients`: a run of which the second node waits until the program is interrupted."""
 
 import asyncio
+import signal
 import sys
 from operator import add
 from typing import Annotated, TypedDict
@@ -41,4 +42,5 @@ async def main(url: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background has it ignored
     asyncio.run(main(sys.argv[1]))
