@@ -25,6 +25,8 @@ _FAST = (
     | ormsgpack.OPT_PASSTHROUGH_UUID
 )
 _ANY_KEYS = _FAST | ormsgpack.OPT_NON_STR_KEYS
+DEEPEST = 100  # objects inside one another; Python's own limit comes as an error of any kind, or of none
+
 _FRAMEWORK = ("langchain_core", "langgraph")  # their dictionaries and texts are meant as such
 
 _narrowed: set[type] = set()  # classes that were logged
@@ -37,9 +39,19 @@ class Packer:
         self._allowed = allowed
         self._forms = forms
         self._refusal: ValueRefused | None = None  # ormsgpack drops what its callback raises
+        self._depth = 0  # objects inside one another
 
     def pack(self, value: object) -> bytes:
         """Return the value as msgpack. Raises ValueRefused."""
+        if self._depth > DEEPEST:
+            raise _too_deep()
+        self._depth += 1
+        try:
+            return self._packed(value)
+        finally:
+            self._depth -= 1
+
+    def _packed(self, value: object) -> bytes:
         try:
             return ormsgpack.packb(value, default=self._default, option=_FAST)
         except TypeError:
