@@ -129,7 +129,7 @@ class PatientPool:
         except Exception as error:
             if not passes(error):
                 raise
-            first = error
+            known: Exception = error
         began = monotonic()
         try:
             async for attempt in AsyncRetrying(
@@ -140,10 +140,14 @@ class PatientPool:
             ):
                 with attempt:
                     self.figures.retried()
-                    return await self._attempt(act, began + self.patience)
+                    try:
+                        return await self._attempt(act, began + self.patience)
+                    except psycopg.Error as error:
+                        known = known if isinstance(error, PoolTimeout | _Silence) else error
+                        raise
         except Exception as error:
             if passes(error):
-                reason = f"{self._cause(first, error)}, for {monotonic() - began:.1f} s"
+                reason = f"{self._cause(known, error)}, for {monotonic() - began:.1f} s"
                 raise DatabaseUnreachable(self._where, reason) from error
             raise
         raise AssertionError("tenacity ended without a result or an error")
@@ -196,14 +200,14 @@ class PatientPool:
     def _report(self, refusal: str) -> None:
         self._refusal = refusal
 
-    def _cause(self, first: Exception, last: Exception) -> str:
-        """Return what is wrong, rather than that somebody waited for it."""
+    def _cause(self, known: Exception, last: Exception) -> str:
+        """Return what is wrong, rather than that somebody waited for it; `known` is the last error that told more."""
         if not isinstance(last, PoolTimeout | _Silence):
             return _text(last)
         if self._refusal:
             return self._refusal
-        if not isinstance(first, PoolTimeout):
-            return _text(first)
+        if not isinstance(known, PoolTimeout):
+            return _text(known)
         return self._lost or f"all {self.pool.max_size} connections of the pool are in use (DATABASE_POOL_MAX)"
 
 
