@@ -31,7 +31,7 @@ BATCH_SIZE = 1 << 20  # bytes; a single call may have more
 WAKE_CALLS = 4  # at once; a hundred runs that go on in the same instant would keep everything else from its turn
 QUEUE_SIZE = 64 << 20  # bytes; callers wait while the queue holds more
 
-STORE = Path(__file__).with_suffix(".sql").read_text("utf-8")  # with its parameters explained
+STORE = Path(__file__).with_suffix(".sql").read_text("utf-8")
 
 _by_key = attrgetter("key")
 

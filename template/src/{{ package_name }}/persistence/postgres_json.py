@@ -71,7 +71,7 @@ def encode(value: object) -> str:
 
 
 def encode_any(value: object) -> str:
-    """Return any value as JSON, five times as slowly. Raises ValueError for nan and inf, of which orjson makes null."""
+    """Return any value as JSON, more slowly. Raises ValueError for nan and inf, of which orjson makes null."""
     return _encode(value)
 
 
