@@ -1,6 +1,7 @@
 """The figures as a picture: runs a second over runs at once, on loopback and at a distance."""
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -22,6 +23,7 @@ _GREY = "#777777"  # legible on a white page and on a dark one
 
 def plot(results: Results, file: Path) -> None:
     """Write the SVG. The same figures give the same file: no date, no random ids, text as text."""
+    settings: dict[Any, Any]  # matplotlib types the keys, one by one
     settings = {"svg.hashsalt": "bench", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10}
     settings |= dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _GREY)
     latencies = sorted({case.latency for case in results})

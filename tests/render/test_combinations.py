@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from template import choices, combinations, render
+from template import CONTRACT, choices, combinations, render
 
 SHORT_NAME = {"project_name": "x"}
 LONG_NAME = {"project_name": "a-" + "long" * 9 + "-x"}  # as many characters as a name may have
@@ -174,6 +174,26 @@ def test_compose_leads_the_app_through_the_pooler_and_migrations_past_it(whole: 
             assert "@postgres:5432/" in environment["DATABASE_DIRECT_URL"]
             assert services["pgbouncer"]["environment"]["POOL_MODE"] == "transaction"
             assert re.fullmatch(r"\S+:v\d+\.\d+\.\d+\S*", services["pgbouncer"]["image"]), "pinned"
+
+
+def test_every_compose_service_that_is_named_exists(whole: dict[str, Path]) -> None:
+    def named(text: str) -> set[str]:
+        return set(re.findall(r"docker compose (?:up -d(?: --wait)?|run --rm) ([a-z]+)", text))
+
+    for backend in ("postgres", "postgres+pgbouncer"):
+        texts = [(whole[backend] / name).read_text() for name in ("compose.yaml", "README.md", ".env.example")]
+        services = yaml.safe_load(texts[0])["services"].keys()
+        assert all(named(text) and named(text) <= services for text in texts), backend
+    assert named(CONTRACT["_message_after_copy"]) == {"postgres", "pgbouncer"}
+
+
+def test_the_nightly_purge_has_the_settings_without_which_it_does_not_start(whole: dict[str, Path]) -> None:
+    for backend in ("postgres", "postgres+pgbouncer"):
+        job = yaml.safe_load((whole[backend] / "deploy" / "purge-cronjob.yaml").read_text())
+        (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+        given = {entry["name"] for entry in container["env"]}
+        assert {"DATABASE_URL", "CHECKPOINT_KEY", "CHECKPOINT_KEY_OLD"} <= given
+        assert ("DATABASE_DIRECT_URL" in given) is (backend == "postgres+pgbouncer")
 
 
 def test_ci_tests_the_oldest_python_and_every_later_one(projects: dict[str, Path]) -> None:

@@ -11,9 +11,12 @@ from uuid import uuid4
 import psycopg
 import pytest
 from acme_agent import cli
+from acme_agent.agent import AgentSettings
 from acme_agent.agent.offline_scenarios import EXAMPLES
 from acme_agent.readiness.postgres_server import create_database, drop_database
+from acme_agent.runs import open_runs
 from acme_agent.settings import Settings
+from pydantic import SecretStr
 
 CREW_SIZE = 8  # processes
 CREW_PATIENCE = 60.0  # seconds
@@ -124,6 +127,28 @@ def connection(database: str) -> Iterator[psycopg.Connection[Any]]:
     """Connect to the test's own database, for a look at its tables."""
     with psycopg.connect(database, autocommit=True) as connection:
         yield connection
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Make a database of each kind, ready to use."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/made/on/demand/threads.db"
+    database: str = request.getfixturevalue("database")
+    return database
+
+
+@pytest.fixture
+def open_with(database: str, tmp_path: Path) -> Callable[..., Any]:
+    """Open the example agent's runs under a policy."""
+
+    def opened(**policy: Any) -> Any:
+        settings = AgentSettings(
+            _env_file=None, database_url=SecretStr(database), data_dir=tmp_path, docs=EXAMPLES, **policy
+        )
+        return open_runs(settings)
+
+    return opened
 
 
 def _new_name() -> str:

@@ -1,16 +1,20 @@
 """Group commit: runs share a statement, and none pays for it with its order, its rows or its neighbour's fault."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from itertools import groupby
 from typing import Any
 
 import psycopg
 import pytest
-from acme_agent.persistence import CheckpointRefused, open_checkpointer, postgres_commit
+from acme_agent.persistence import CheckpointRefused, DatabaseUnreachable, open_checkpointer, postgres_commit
 from acme_agent.persistence.postgres_saver import PostgresSaver
+from acme_agent.readiness.postgres_server import drop_database
 from acme_agent.settings import Settings
 from langgraph.checkpoint.base import Checkpoint, empty_checkpoint
+from psycopg.conninfo import conninfo_to_dict
 
 pytestmark = pytest.mark.anyio
 
@@ -146,6 +150,58 @@ async def test_a_refused_row_fails_its_own_caller(database: str, settings: Setti
         assert saver.figures.refusals == 2
         for number, thread in enumerate(threads):
             assert (await stored(saver, thread) == "here") is (number not in {3, 12})
+
+
+async def test_the_rest_of_a_refused_batch_is_not_sent_after_an_outage(
+    make_database: Callable[..., str],
+    template: str,
+    admin_url: str,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would wait as long again, and be stored although what came before it is lost: all callers get one answer."""
+    url = make_database(template)
+    sent: list[list[str]] = []
+    async with opened(url, settings, database_patience=1.0, database_timeout=1.0) as saver:
+        send = saver._commit._send
+
+        async def send_until_refused(parameters: dict[str, Any]) -> None:
+            sent.append([row["thread_id"] for row in json.loads(parameters["checkpoints"])])
+            try:
+                await send(parameters)
+            except psycopg.errors.ProgramLimitExceeded:
+                drop_database(admin_url, str(conninfo_to_dict(url)["dbname"]))
+                raise
+
+        monkeypatch.setattr(saver._commit, "_send", send_until_refused)
+        threads = ["a", "b", "c", UNSTORABLE]
+        outcomes = await asyncio.gather(*(put(saver, thread) for thread in threads), return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [DatabaseUnreachable] * len(threads)
+        assert sent[0] == threads
+        assert {thread for batch in sent[1:] for thread in batch} == {"a", "b"}
+
+
+async def test_callers_wake_in_small_groups(database: str, settings: Settings) -> None:
+    """Between two groups everything else gets its turn: a server's other requests, a lease that has to be renewed."""
+    callers = 5 * postgres_commit.WAKE_CALLS
+    happened: list[str] = []
+
+    async def call(saver: PostgresSaver, number: int) -> None:
+        await put(saver, f"thread-{number}")
+        happened.append("woken")
+
+    async def everything_else() -> None:
+        while happened.count("woken") < callers:
+            happened.append("turn")
+            await asyncio.sleep(0)
+
+    async with opened(database, settings) as saver:
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.gather(everything_else(), *(call(saver, number) for number in range(callers)))
+        assert saver.figures.batches == 1
+    at_once = [len(list(group)) for what, group in groupby(happened) if what == "woken"]
+    assert sum(at_once) == callers
+    assert max(at_once) <= postgres_commit.WAKE_CALLS
 
 
 async def test_a_full_queue_makes_callers_wait(

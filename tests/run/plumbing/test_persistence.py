@@ -45,15 +45,6 @@ class State(TypedDict):
     found: Any
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Make a database of each kind, ready to use."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/made/on/demand/threads.db"
-    database: str = request.getfixturevalue("database")
-    return database
-
-
 def graph(saver: BaseCheckpointSaver[str]) -> "CompiledStateGraph[Any, Any, Any, Any]":
     builder = StateGraph(State)
     builder.add_node("first", lambda state: {"total": state["total"] + 1})

@@ -1,6 +1,7 @@
 """What can be wrong with a database, each with its remedy. No text here ever holds a URL's password or query."""
 
 from pathlib import Path
+from typing import Self
 
 from ..errors import PROGRAM, ProjectError
 
@@ -150,32 +151,30 @@ class CheckpointRefused(ProjectError):
         self.__cause__ = cause
 
 
-class ValueRefused(ProjectError):
-    """A run tries to store what a later one could not restore. `what` completes "... holds "; it repeats no value."""
+class _WrongValue(ProjectError):
+    """`what` completes "... holds "; it repeats no value."""
+
+    whole = "The state"  # where the value is, when nobody knows in which channel
 
     def __init__(self, what: str, remedy: str, *, channel: str = "", thread: str = "") -> None:
         self.what, self.remedy, self.channel, self.thread = what, remedy, channel, thread
-        where = f"Channel {channel!r}" if channel else "The state"
+        where = f"Channel {channel!r}" if channel else self.whole
         owner = f" of thread {thread!r}" if thread else ""
         super().__init__(f"{where}{owner} holds {what}. {remedy}")
 
-    def at(self, channel: str = "", thread: str = "") -> "ValueRefused":
+    def at(self, channel: str = "", thread: str = "") -> Self:
         """Return the error with the place where the value was found."""
-        return ValueRefused(self.what, self.remedy, channel=channel or self.channel, thread=thread or self.thread)
+        return type(self)(self.what, self.remedy, channel=channel or self.channel, thread=thread or self.thread)
 
 
-class ValueUnreadable(ProjectError):
-    """A checkpoint holds what this program cannot restore. `what` completes "... holds "; it repeats no value."""
+class ValueRefused(_WrongValue):
+    """A run tries to store what a later one could not restore."""
 
-    def __init__(self, what: str, remedy: str, *, channel: str = "", thread: str = "") -> None:
-        self.what, self.remedy, self.channel, self.thread = what, remedy, channel, thread
-        where = f"Channel {channel!r}" if channel else "The checkpoint"
-        owner = f" of thread {thread!r}" if thread else ""
-        super().__init__(f"{where}{owner} holds {what}. {remedy}")
 
-    def at(self, channel: str = "", thread: str = "") -> "ValueUnreadable":
-        """Return the error with the place where the value was found."""
-        return ValueUnreadable(self.what, self.remedy, channel=channel or self.channel, thread=thread or self.thread)
+class ValueUnreadable(_WrongValue):
+    """A checkpoint holds what this program cannot restore."""
+
+    whole = "The checkpoint"
 
 
 class BadCheckpointType(ProjectError):

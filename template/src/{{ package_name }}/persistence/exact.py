@@ -28,13 +28,13 @@ class StrictSerializer(JsonPlusSerializer):
             if not isinstance(kind, tuple):
                 _check(kind)
         super().__init__(allowed_msgpack_modules=types)
-        self._allowed = frozenset(key_of(kind) if isinstance(kind, type) else tuple(kind) for kind in types)
+        self._allowed = _keys(types)
         self._forms: dict[type, Form] = {}
         self._extended: dict[frozenset[Key], StrictSerializer] = {}
 
     def with_msgpack_allowlist(self, extra_allowlist: Iterable[Key | type]) -> Self:
         """Return a serializer that restores more types. LangGraph asks for it with each call of a graph."""
-        extra = frozenset(key_of(kind) if isinstance(kind, type) else tuple(kind) for kind in extra_allowlist)
+        extra = _keys(extra_allowlist)
         if extra <= self._allowed:
             return self
         if extra not in self._extended:
@@ -46,9 +46,9 @@ class StrictSerializer(JsonPlusSerializer):
         if obj is None or isinstance(obj, bytes | bytearray):
             return super().dumps_typed(obj)
         if isinstance(obj, BaseException):  # by LangGraph, of a node that failed: it keeps the text
-            return "msgpack", self._packer().pack(repr(obj))
+            obj = repr(obj)
         try:
-            return "msgpack", self._packer().pack(obj)
+            return "msgpack", self._pack(obj)
         except ValueRefused as refusal:
             if isinstance(obj, dict) and isinstance(values := obj.get("channel_values"), dict):
                 self._blame(values)  # SQLite's saver stores a whole checkpoint at once
@@ -60,15 +60,19 @@ class StrictSerializer(JsonPlusSerializer):
             return Unpacker(self._allowed).unpack(data[1])
         return super().loads_typed(data)
 
-    def _packer(self) -> Packer:
-        return Packer(self._allowed, self._forms)
+    def _pack(self, value: object) -> bytes:
+        return Packer(self._allowed, self._forms).pack(value)
 
     def _blame(self, values: dict[str, object]) -> None:
         for channel, value in values.items():
             try:
-                self._packer().pack(value)
+                self._pack(value)
             except ValueRefused as refusal:
                 raise refusal.at(channel) from None
+
+
+def _keys(types: Iterable[type | Key]) -> frozenset[Key]:
+    return frozenset(key_of(kind) if isinstance(kind, type) else tuple(kind) for kind in types)
 
 
 def _check(kind: object) -> None:

@@ -1,56 +1,26 @@
-"""How an object becomes msgpack, by its class: as with LangGraph's serializer, so that each reads what the other wrote.
-
-All private names of that serializer that this project needs are imported here, and a test fails when one goes away.
-"""
+"""How an object becomes msgpack, by its class: as with LangGraph's serializer, so each reads what the other wrote."""
 
 import dataclasses
-import pathlib
-import re
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from functools import cache
+from pathlib import Path
+from re import Pattern
 from typing import Any
 
 import ormsgpack
-from langgraph.checkpoint.serde._msgpack import SAFE_MSGPACK_METHODS, SAFE_MSGPACK_TYPES
 from langgraph.checkpoint.serde.jsonplus import (
     EXT_CONSTRUCTOR_KW_ARGS,
     EXT_CONSTRUCTOR_POS_ARGS,
     EXT_CONSTRUCTOR_SINGLE_ARG,
     EXT_DELTA_SNAPSHOT,
-    EXT_METHOD_SINGLE_ARG,
-    EXT_NUMPY_ARRAY,
     EXT_PYDANTIC_V1,
     EXT_PYDANTIC_V2,
     _msgpack_default,
-    _msgpack_ext_hook,
 )
 from langgraph.checkpoint.serde.types import SendProtocol, _DeltaSnapshot
 from pydantic import AliasChoices, AliasPath, BaseModel, PlainSerializer, WrapSerializer
-
-__all__ = [
-    "EXT_CONSTRUCTOR_KW_ARGS",
-    "EXT_CONSTRUCTOR_POS_ARGS",
-    "EXT_CONSTRUCTOR_SINGLE_ARG",
-    "EXT_DELTA_SNAPSHOT",
-    "EXT_METHOD_SINGLE_ARG",
-    "EXT_NUMPY_ARRAY",
-    "EXT_PYDANTIC_V1",
-    "EXT_PYDANTIC_V2",
-    "SAFE_MSGPACK_METHODS",
-    "SAFE_MSGPACK_TYPES",
-    "Form",
-    "Key",
-    "Pack",
-    "_DeltaSnapshot",
-    "_msgpack_ext_hook",
-    "base_of",
-    "form_of",
-    "key_of",
-    "model_dump",
-    "narrowed",
-]
 
 Key = tuple[str, ...]
 """A class as a checkpoint names it: its module and its name."""
@@ -59,7 +29,14 @@ Pack = Callable[[object], bytes]
 Form = Callable[[Any, Pack], object]
 """Makes msgpack of a value, whose parts it gives to a Pack. Any: values of the class that it was made for."""
 
-_BASES = (str, int, float, list, dict)
+# What makes a plain value of one of a derived class. Any: such values.
+_PLAIN: dict[type, Callable[[Any], object]] = {
+    str: str.__str__,  # what str() returns is up to the class
+    int: int.__int__,
+    float: float.__float__,
+    list: list,
+    dict: dict,
+}
 
 
 def key_of(kind: type) -> Key:
@@ -67,39 +44,21 @@ def key_of(kind: type) -> Key:
     return (kind.__module__, kind.__name__)
 
 
-def form_of(value: object) -> Form | None:
-    """Return how values of this one's class are stored, or None if nobody knows. The order is LangGraph's."""
-    if isinstance(value, _DeltaSnapshot):
-        return lambda value, pack: ormsgpack.Ext(EXT_DELTA_SNAPSHOT, pack(value.value))
-    if isinstance(value, BaseModel) and not _serializes_itself(type(value)):
-        return _form(EXT_PYDANTIC_V2, _fields, "model_validate_json")
-    for applies, known in _FORMS:
-        if applies(value):
-            return known
-    base = base_of(value)
-    if base is not None:
-        return _form(EXT_CONSTRUCTOR_SINGLE_ARG, narrowed)
-    return None if isinstance(value, BaseException) else _leaf
+def form_of(value: object) -> Form:
+    """Return how values of this one's class are stored."""
+    return next((form for applies, form in _FORMS if applies(value)), _leaf)
 
 
 def base_of(value: object) -> type | None:
     """Return the plain type that the value's class extends: LangGraph's serializer takes it for that."""
-    return next((base for base in _BASES if isinstance(value, base)), None)
+    return next((base for base in _PLAIN if isinstance(value, base)), None)
 
 
 def narrowed(value: object) -> object:
     """Return the plain value that one of a class derived from str, int, float, list or dict equals."""
     if isinstance(value, Enum):
         return value.value
-    if isinstance(value, str):
-        return str.__str__(value)  # what str() returns is up to the class
-    if isinstance(value, int):
-        return int.__int__(value)
-    if isinstance(value, float):
-        return float.__float__(value)
-    if isinstance(value, dict):
-        return dict(value)
-    return list(value) if isinstance(value, list) else value
+    return next(plain(value) for base, plain in _PLAIN.items() if isinstance(value, base))
 
 
 def model_dump(value: Any, pack: Pack) -> ormsgpack.Ext:  # Any: has model_dump
@@ -117,12 +76,12 @@ def _form(
 
 
 def _leaf(value: object, pack: Pack) -> ormsgpack.Ext:
-    """Return what holds no other values as LangGraph stores it."""
+    """Return what holds no other values as LangGraph stores it. Raises TypeError."""
     if hasattr(value, "dtype") and (value.dtype.hasobject or value.dtype.names):
         raise TypeError("an array of objects or records")  # its pointers, or bytes without the records' fields
     made = _msgpack_default(value)
     if not isinstance(made, ormsgpack.Ext):
-        raise TypeError("text is stored in its place")
+        raise TypeError("text is stored in its place")  # in an exception's
     return made
 
 
@@ -172,11 +131,21 @@ def _pattern(value: Any, pack: Pack) -> ormsgpack.Ext:  # Any: a re.Pattern of t
     return ormsgpack.Ext(EXT_CONSTRUCTOR_POS_ARGS, pack(("re", "compile", (value.pattern, value.flags))))
 
 
+def _is(*kinds: type) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, kinds)
+
+
 def _has(method: str) -> Callable[[object], bool]:
     return lambda value: callable(getattr(value, method, None))
 
 
+# Which values are stored how. The first that applies counts, and the order is LangGraph's.
 _FORMS: tuple[tuple[Callable[[object], bool], Form], ...] = (
+    (_is(_DeltaSnapshot), lambda value, pack: ormsgpack.Ext(EXT_DELTA_SNAPSHOT, pack(value.value))),
+    (
+        lambda value: isinstance(value, BaseModel) and not _serializes_itself(type(value)),
+        _form(EXT_PYDANTIC_V2, _fields, "model_validate_json"),
+    ),
     (_has("model_dump"), model_dump),
     (_has("get_secret_value"), _form(EXT_CONSTRUCTOR_SINGLE_ARG, lambda value: value.get_secret_value())),
     (
@@ -184,10 +153,11 @@ _FORMS: tuple[tuple[Callable[[object], bool], Form], ...] = (
         _form(EXT_PYDANTIC_V1, lambda value: value.dict()),
     ),
     (_has("_asdict"), _form(EXT_CONSTRUCTOR_KW_ARGS, lambda value: value._asdict())),
-    (lambda value: isinstance(value, pathlib.Path), _form(EXT_CONSTRUCTOR_POS_ARGS, lambda value: value.parts)),
-    (lambda value: isinstance(value, re.Pattern), _pattern),
-    (lambda value: isinstance(value, set | frozenset | deque), _form(EXT_CONSTRUCTOR_SINGLE_ARG, tuple)),
-    (lambda value: isinstance(value, Enum), _form(EXT_CONSTRUCTOR_SINGLE_ARG, lambda value: value.value)),
+    (_is(Path), _form(EXT_CONSTRUCTOR_POS_ARGS, lambda value: value.parts)),
+    (_is(Pattern), _pattern),
+    (_is(set, frozenset, deque), _form(EXT_CONSTRUCTOR_SINGLE_ARG, tuple)),
+    (_is(Enum), _form(EXT_CONSTRUCTOR_SINGLE_ARG, lambda value: value.value)),
     (lambda value: isinstance(value, SendProtocol), _form(EXT_CONSTRUCTOR_POS_ARGS, _send)),
     (dataclasses.is_dataclass, _form(EXT_CONSTRUCTOR_KW_ARGS, _shallow)),
+    (_is(*_PLAIN), _form(EXT_CONSTRUCTOR_SINGLE_ARG, narrowed)),
 )

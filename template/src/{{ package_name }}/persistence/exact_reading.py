@@ -1,15 +1,14 @@
 """What a checkpoint holds, rebuilt: each object with the class that it had, or an error, never plain data instead."""
 
 import logging
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from importlib import import_module
 from typing import Any
 
 import ormsgpack
-from langgraph.types import Send
-
-from .errors import ValueUnreadable
-from .exact_forms import (
+from langgraph.checkpoint.serde._msgpack import SAFE_MSGPACK_METHODS, SAFE_MSGPACK_TYPES
+from langgraph.checkpoint.serde.jsonplus import (
     EXT_CONSTRUCTOR_KW_ARGS,
     EXT_CONSTRUCTOR_POS_ARGS,
     EXT_CONSTRUCTOR_SINGLE_ARG,
@@ -17,21 +16,18 @@ from .exact_forms import (
     EXT_METHOD_SINGLE_ARG,
     EXT_PYDANTIC_V1,
     EXT_PYDANTIC_V2,
-    SAFE_MSGPACK_METHODS,
-    SAFE_MSGPACK_TYPES,
-    Key,
-    _DeltaSnapshot,
     _msgpack_ext_hook,
 )
+from langgraph.checkpoint.serde.types import _DeltaSnapshot
+from langgraph.types import Send
+
+from .errors import ValueUnreadable
+from .exact_forms import Key, key_of
+from .exact_text import MAPPING, TEXT
 
 logger = logging.getLogger(__name__)
 
-# What LangGraph's serializer cannot store exactly goes out as an object of one of these classes, with a fourth part
-# that only we look at: it takes the third for the value.
-TEXT = ("builtins", "str")
-MAPPING = ("builtins", "dict")
-
-_unvalidated: set[Key] = set()  # classes that were logged
+_unvalidated: set[object] = set()  # classes that were logged
 
 
 class Unpacker:
@@ -48,11 +44,17 @@ class Unpacker:
         except (ValueError, TypeError):
             raise (self._failure or ValueUnreadable("bytes that are no msgpack", _DAMAGED)) from None
 
-    def build(self, code: int, data: bytes) -> Any:  # Any: as above
-        """Return the object that one extension of msgpack stands for. Raises ValueUnreadable."""
+    def _hook(self, code: int, data: bytes) -> Any:  # Any: as above
+        try:
+            return self._built(code, data)
+        except ValueUnreadable as failure:
+            self._failure = self._failure or failure
+            raise
+
+    def _built(self, code: int, data: bytes) -> Any:  # Any: whatever was stored
         if code == EXT_DELTA_SNAPSHOT:
             return _DeltaSnapshot(self.unpack(data))
-        if code not in _BUILT:
+        if code not in _CONSTRUCTORS:
             array = _msgpack_ext_hook(code, data)
             if array is None:
                 raise ValueUnreadable("an array, or something that a later LangGraph wrote,", _DAMAGED)
@@ -79,13 +81,6 @@ class Unpacker:
             )
         return _construct(code, key, payload, more)
 
-    def _hook(self, code: int, data: bytes) -> Any:  # Any: as above
-        try:
-            return self.build(code, data)
-        except ValueUnreadable as failure:
-            self._failure = self._failure or failure
-            raise
-
 
 def _construct(code: int, key: Key, payload: Any, more: list[str]) -> Any:  # Any: whatever was stored
     module, name = key
@@ -98,15 +93,7 @@ def _construct(code: int, key: Key, payload: Any, more: list[str]) -> Any:  # An
             f"Keep the name {name} in the module {module} until the threads that hold it are gone",
         ) from None
     try:
-        if code == EXT_METHOD_SINGLE_ARG:
-            return getattr(kind, more[0])(payload)
-        if code == EXT_CONSTRUCTOR_SINGLE_ARG:
-            return kind(payload)
-        if code == EXT_CONSTRUCTOR_POS_ARGS:
-            return Send(payload[0], payload[1], timeout=payload[2]) if _is_timed_send(kind, payload) else kind(*payload)
-        if code == EXT_CONSTRUCTOR_KW_ARGS:
-            return kind(**payload)
-        return _model(kind, key, payload)
+        return _CONSTRUCTORS[code](getattr(kind, more[0]) if code == EXT_METHOD_SINGLE_ARG else kind, payload)
     except Exception as error:  # noqa: BLE001 - a class of the team's may raise anything
         raise ValueUnreadable(
             f"{what}, which its class no longer accepts ({type(error).__name__})",
@@ -114,28 +101,28 @@ def _construct(code: int, key: Key, payload: Any, more: list[str]) -> Any:  # An
         ) from None
 
 
-def _model(kind: Any, key: Key, payload: dict[str, Any]) -> Any:  # Any: a model of pydantic 1 or 2 and its fields
+def _positional(kind: Any, payload: Any) -> Any:  # Any: what a class is called with, and makes, is up to it
+    if kind is Send and len(payload) == 3:
+        return Send(payload[0], payload[1], timeout=payload[2])
+    return kind(*payload)
+
+
+def _model(kind: Any, payload: Any) -> Any:  # Any: a model of pydantic 1 or 2 and its fields
     try:
         return kind(**payload)
     except Exception as error:  # noqa: BLE001 - as above; a model that was changed may not pass its own validation
-        if key not in _unvalidated:
-            _unvalidated.add(key)
-            logger.warning("%s.%s no longer validates what checkpoints hold (%s)", *key, type(error).__name__)
+        if kind not in _unvalidated:
+            _unvalidated.add(kind)
+            logger.warning("%s.%s no longer validates what checkpoints hold (%s)", *key_of(kind), type(error).__name__)
         return kind.model_construct(**payload) if hasattr(kind, "model_construct") else kind.construct(**payload)
 
 
-def _is_timed_send(kind: object, payload: Any) -> bool:  # Any: as stored
-    return kind is Send and len(payload) == 3
-
-
 _DAMAGED = "Restore the row from a backup, or delete the thread"
-_BUILT = frozenset(
-    {
-        EXT_CONSTRUCTOR_SINGLE_ARG,
-        EXT_CONSTRUCTOR_POS_ARGS,
-        EXT_CONSTRUCTOR_KW_ARGS,
-        EXT_METHOD_SINGLE_ARG,
-        EXT_PYDANTIC_V1,
-        EXT_PYDANTIC_V2,
-    }
-)
+_CONSTRUCTORS: dict[int, Callable[[Any, Any], Any]] = {  # Any: as above
+    EXT_CONSTRUCTOR_SINGLE_ARG: lambda kind, payload: kind(payload),
+    EXT_CONSTRUCTOR_POS_ARGS: _positional,
+    EXT_CONSTRUCTOR_KW_ARGS: lambda kind, payload: kind(**payload),
+    EXT_METHOD_SINGLE_ARG: lambda method, payload: method(payload),
+    EXT_PYDANTIC_V1: _model,
+    EXT_PYDANTIC_V2: _model,
+}

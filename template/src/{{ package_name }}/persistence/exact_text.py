@@ -3,33 +3,29 @@
 A lone surrogate is half of a character, as models and `json.loads` produce it when a text is cut in the wrong place.
 """
 
+from dataclasses import dataclass
 from datetime import date, time
 from enum import Enum
 from typing import Any
 from uuid import UUID
+
+TEXT = ("builtins", "str")
+MAPPING = ("builtins", "dict")
 
 _PLAIN_KEYS = frozenset({int, float, bool, type(None), bytes})
 _PLAIN_OR_TEXT = _PLAIN_KEYS | {str}
 _CONTAINERS = frozenset({dict, list, tuple})
 
 
-class OddText:
-    """A text with lone surrogates, for msgpack's callback."""
+@dataclass(slots=True)
+class Odd:
+    """A text with lone surrogates, or a dictionary with keys that msgpack would change, for msgpack's callback.
 
-    __slots__ = ("text",)
+    It is stored as an object of the class TEXT or MAPPING, of four parts. LangGraph's serializer takes the third for
+    the value: one with others in their place. Only we look at the fourth, which holds the real ones.
+    """
 
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-
-class OddKeys:
-    """A dictionary with keys that msgpack would change: with others in their place, and the real ones."""
-
-    __slots__ = ("keys", "stored")
-
-    def __init__(self, stored: dict[Any, object], keys: list[object]) -> None:  # Any: a key
-        self.stored = stored
-        self.keys = keys
+    parts: tuple[object, ...]
 
 
 def has_surrogates(text: str) -> bool:
@@ -62,8 +58,8 @@ def has_odd_keys(value: Any) -> bool:  # Any: whatever is to be stored
 def mended(value: Any) -> object:  # Any: whatever is to be stored
     """Return a copy of plain data in which all odd texts and keys are marked. Raises RecursionError, TypeError."""
     kind = type(value)
-    if kind is str:
-        return OddText(value) if has_surrogates(value) else value
+    if kind is str and has_surrogates(value):
+        return Odd((*TEXT, scrub(value), value.encode("utf-8", "surrogatepass")))
     if kind is list or kind is tuple:
         return [mended(item) for item in value]
     if kind is not dict:
@@ -78,7 +74,7 @@ def mended(value: Any) -> object:  # Any: whatever is to be stored
         if stand_in in stored:
             raise TypeError("keys that are equal once they are stored")
         stored[stand_in] = mended(item)
-    return OddKeys(stored, [mended(key) for key in value])
+    return Odd((*MAPPING, stored, [mended(key) for key in value]))
 
 
 def _is_plain_key(key: object) -> bool:

@@ -9,11 +9,12 @@ from collections.abc import Set as AbstractSet
 from contextlib import suppress
 
 import ormsgpack
+from langgraph.checkpoint.serde.jsonplus import EXT_CONSTRUCTOR_SINGLE_ARG
 
 from .errors import ValueRefused, ValueUnreadable
-from .exact_forms import EXT_CONSTRUCTOR_SINGLE_ARG, Form, Key, Pack, base_of, form_of, key_of, model_dump, narrowed
-from .exact_reading import MAPPING, TEXT, Unpacker
-from .exact_text import OddKeys, OddText, has_odd_keys, mended, scrub
+from .exact_forms import Form, Key, base_of, form_of, key_of, model_dump, narrowed
+from .exact_reading import Unpacker
+from .exact_text import Odd, has_odd_keys, mended
 
 logger = logging.getLogger(__name__)
 
@@ -69,8 +70,9 @@ class Packer:
 
     def _default(self, value: object) -> object:
         try:
-            if isinstance(value, OddText | OddKeys):
-                return self._odd(value)
+            if isinstance(value, Odd):
+                data = ormsgpack.packb(value.parts, default=self._default, option=_ANY_KEYS)
+                return ormsgpack.Ext(EXT_CONSTRUCTOR_SINGLE_ARG, data)
             form = self._forms.get(type(value))
             return self._made(form, value) if form else self._learn(value)
         except ValueRefused as refusal:
@@ -102,8 +104,6 @@ class Packer:
     def _learn(self, value: object) -> object:
         """Store the first value of a class, if values of it come back."""
         kind, base, form = type(value), base_of(value), form_of(value)
-        if form is None:
-            raise _refusal(value)
         try:
             made = self._made(form, value)
             restored = type(self._rebuilt(made)) is kind
@@ -117,7 +117,7 @@ class Packer:
         if base is None:
             raise _refusal(value, restorable=type(self._rebuilt(made, key_of(kind))) is kind)
         _log_narrowed(kind, base)
-        self._forms[kind] = _narrow
+        self._forms[kind] = lambda value, _: narrowed(value)
         return narrowed(value)
 
     def _rebuilt(self, made: object, *more: Key) -> object:
@@ -126,19 +126,6 @@ class Packer:
             return Unpacker(self._allowed | set(more)).unpack(ormsgpack.packb(made))
         except ValueUnreadable:
             return None
-
-    def _odd(self, value: OddText | OddKeys) -> ormsgpack.Ext:
-        if isinstance(value, OddText):
-            parts: tuple[object, ...] = (*TEXT, scrub(value.text), value.text.encode("utf-8", "surrogatepass"))
-        else:
-            parts = (*MAPPING, value.stored, value.keys)
-        return ormsgpack.Ext(
-            EXT_CONSTRUCTOR_SINGLE_ARG, ormsgpack.packb(parts, default=self._default, option=_ANY_KEYS)
-        )
-
-
-def _narrow(value: object, _: Pack) -> object:
-    return narrowed(value)
 
 
 def _log_narrowed(kind: type, base: type) -> None:
@@ -167,7 +154,7 @@ def _remedy(value: object) -> str:
         return "Store its text: str(error)"
     if hasattr(value, "dtype"):
         return "Store plain numbers: value.item() or value.tolist()"
-    if form_of(value) is None or type(value).__module__ in {"builtins", "_thread", "functools"}:
+    if type(value).__module__ in {"builtins", "_thread", "functools"}:
         return "Keep it out of the state: store the plain data that it is made from"
     if "<locals>" in name:
         return "Its class is defined inside a function: move the class to the top level of its module"

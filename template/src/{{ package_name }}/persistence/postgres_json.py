@@ -11,6 +11,7 @@ import math
 import re
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import orjson
@@ -70,27 +71,36 @@ def encode(value: object) -> str:
         return _encode(value)
 
 
-def encode_any(value: object) -> str:
-    """Return any value as JSON, more slowly. Raises ValueError for nan and inf, of which orjson makes null."""
-    return _encode(value)
-
-
-def has_floats(metadata: dict[str, Any]) -> bool:  # Any: what JSON can hold
-    """Whether metadata may hold floats."""
-    return not all(
-        type(value) in _PLAIN or (type(value) is dict and _PLAIN.issuperset(map(type, value.values())))
-        for value in metadata.values()
-    )
-
-
 def canonical(text: str) -> str:
     """Return a JSON text in the form that does not change when it has been in a column of type JSONB."""
     return _canonical(json.loads(text))
 
 
-def is_suspect(encoded: str) -> bool:
-    """Whether a JSON text may hold what JSONB refuses: few do, and only those are walked through."""
-    return "\\u" in encoded and _SUSPECT.search(encoded) is not None
+def encode_names(columns: dict[str, Any]) -> str:
+    """Return columns as JSON. Any: text and numbers. Raises BadName."""
+    text = encode(columns)
+    if _is_suspect(text):
+        for name, value in columns.items():
+            check_name(name, value)
+    return text
+
+
+def encode_checkpoint(columns: dict[str, Any], thread: str) -> str:
+    """Return the columns of a checkpoint as JSON, its metadata scrubbed. Any: columns. Raises BadName."""
+    try:
+        text = (_encode if _has_floats(columns["metadata"]) else encode)(columns)
+        if not _is_suspect(text):
+            return text
+    except ValueError:  # nan or inf, in the metadata
+        pass
+    checkpoint = columns["checkpoint"]
+    for names in (checkpoint["channel_values"], checkpoint["channel_versions"], *checkpoint["versions_seen"].values()):
+        for name in names:
+            check_name("channel", name)
+    for name in checkpoint["versions_seen"]:
+        check_name("node", name)
+    clean = partial(scrubbing.scrub, thread=thread, where="its metadata")
+    return _encode({**columns, "metadata": _storable(columns["metadata"], clean)})
 
 
 def metadata_of(config: RunnableConfig, metadata: CheckpointMetadata, thread: str) -> dict[str, Any]:
@@ -102,17 +112,9 @@ def metadata_of(config: RunnableConfig, metadata: CheckpointMetadata, thread: st
     return dict(get_serializable_checkpoint_metadata(config, metadata))
 
 
-def storable(value: object, clean: Callable[[str], str]) -> object:
-    """Return metadata, or a filter for it, as it is stored."""
-    if isinstance(value, str):
-        return clean(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return {FLOAT: repr(float(value))}
-    if isinstance(value, dict):
-        return {clean(key) if isinstance(key, str) else key: storable(item, clean) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [storable(item, clean) for item in value]
-    return value
+def searchable(value: object) -> object:
+    """Return a filter by metadata, or metadata that is searched for, as it is stored."""
+    return _storable(value, partial(scrubbing.scrub, thread="", where="a filter, or metadata that is searched for,"))
 
 
 def restored(value: Any) -> Any:  # Any: what JSON can hold
@@ -128,3 +130,29 @@ def check_name(what: str, name: object) -> None:
     """Raise BadName for a name that PostgreSQL cannot hold."""
     if isinstance(name, str) and ("\0" in name or has_surrogates(name)):
         raise BadName(what, name)
+
+
+def _has_floats(metadata: dict[str, Any]) -> bool:  # Any: what JSON can hold
+    """Whether metadata may hold floats: orjson makes null of nan and inf, for which json raises ValueError."""
+    return not all(
+        type(value) in _PLAIN or (type(value) is dict and _PLAIN.issuperset(map(type, value.values())))
+        for value in metadata.values()
+    )
+
+
+def _is_suspect(encoded: str) -> bool:
+    """Whether a JSON text may hold what JSONB refuses: few do, and only those are walked through."""
+    return "\\u" in encoded and _SUSPECT.search(encoded) is not None
+
+
+def _storable(value: object, clean: Callable[[str], str]) -> object:
+    """Return metadata as it is stored: `clean` text, and no numbers that JSON has no word for."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return {FLOAT: repr(float(value))}
+    if isinstance(value, dict):
+        return {clean(key) if isinstance(key, str) else key: _storable(item, clean) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable(item, clean) for item in value]
+    return value

@@ -1,4 +1,4 @@
-"""Checkpoints and writes as rows of LangGraph's own tables, as `postgres_commit` sends them, and back.
+"""Checkpoints and writes as rows of LangGraph's own tables, as `postgres_commit` sends them.
 
 A thread written here is read by LangGraph's saver, and the other way round. As in that saver, scalars are kept inside
 the checkpoint's JSON and all other channels as blobs, one for each version of a channel. Unlike there, a scalar that
@@ -9,7 +9,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.runnables import RunnableConfig
@@ -17,20 +17,11 @@ from langgraph.checkpoint.base import WRITES_IDX_MAP, ChannelVersions, Checkpoin
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.types import ERROR, _DeltaSnapshot
 
-from .errors import BadName, SealedElsewhere, SealingImpossible, ValueRefused
+from .errors import BadName, ValueRefused
 from .exact_text import has_surrogates
-from .postgres_json import (
-    check_name,
-    encode,
-    encode_any,
-    has_floats,
-    is_suspect,
-    metadata_of,
-    restored,
-    scrubbing,
-    storable,
-)
-from .postgres_seal_marks import CLEAR, SEALED_METADATA, key_in
+from .postgres_json import check_name, encode, encode_checkpoint, encode_names, metadata_of, scrubbing, searchable
+from .postgres_reading import RowReader
+from .postgres_seal_marks import CLEAR
 
 if TYPE_CHECKING:  # it needs `cryptography`, which a process without a key never imports
     from .postgres_sealing import Sealing
@@ -89,12 +80,12 @@ class StoredScalars:
             self._keys.popitem(last=False)
 
 
-class RowFormat:
+class RowFormat(RowReader):
     """How values become rows, and rows values; with a sealing, sealed."""
 
     def __init__(self, sealing: "Sealing | None" = None) -> None:
+        super().__init__(sealing)
         self.stored = StoredScalars()
-        self._sealing = sealing
 
     def checkpoint_rows(
         self,
@@ -109,7 +100,7 @@ class RowFormat:
         Raises ValueRefused, BadName, or SealingImpossible for a DeltaChannel.
         """
         thread, namespace = _ids(config)
-        place = _encode_names({"thread_id": thread, "checkpoint_ns": namespace})[:-1]
+        place = encode_names({"thread_id": thread, "checkpoint_ns": namespace})[:-1]
         inline: dict[str, Any] = {}  # Any: scalars
         blobs: list[Row] = []
         scalars: list[Key] = []
@@ -140,7 +131,7 @@ class RowFormat:
         }
         if self._sealing:
             whole["metadata"] = self._sealed_metadata(self._sealing, whole, list(checkpoint["channel_values"]))
-        row = Row((thread, namespace, checkpoint["id"]), _encode_checkpoint(whole, thread))
+        row = Row((thread, namespace, checkpoint["id"]), encode_checkpoint(whole, thread))
         return Rows(thread, [row], blobs, scalars=scalars)
 
     def write_rows(
@@ -155,7 +146,7 @@ class RowFormat:
         thread, namespace = _ids(config)
         checkpoint = config["configurable"]["checkpoint_id"]
         ids = {"thread_id": thread, "checkpoint_ns": namespace, "checkpoint_id": checkpoint, "task_id": task_id}
-        place = _encode_names({**ids, "task_path": scrubbing.scrub(task_path, thread, "a task's path")})[:-1]
+        place = encode_names({**ids, "task_path": scrubbing.scrub(task_path, thread, "a task's path")})[:-1]
         overwrite = all(channel in WRITES_IDX_MAP for channel, _ in writes)
         rows: dict[Key, Row] = {}
         for position, (channel, value) in enumerate(writes):
@@ -166,48 +157,6 @@ class RowFormat:
                 columns = f'{place},"idx":{index},"channel":{_quoted(channel)},"type":"{kind}"}}'
                 rows[key] = Row(key, columns, blob)
         return Rows(thread, writes=list(rows.values()), overwrite=overwrite)
-
-    def opened(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Return the row of a checkpoint as LangGraph's saver reads it. Any: columns.
-
-        Raises NotSealed, SealedElsewhere or SealBroken.
-        """
-        thread, space, checkpoint = row["thread_id"], row["checkpoint_ns"], row["checkpoint_id"]
-        if self._sealing is None:
-            self._refuse_sealed(row)
-            return {**row, "metadata": restored(row["metadata"])}
-        versions = row["checkpoint"]["channel_versions"]
-        values, writes = [], []
-        for name, kind, blob in row["channel_values"] or ():
-            place: Key = ("checkpoint_blobs", thread, space, name.decode(), str(versions[name.decode()]))
-            opened, value = self._sealing.open(thread, place, kind.decode(), blob)
-            values.append([name, opened.encode(), value])
-        for task, channel, kind, blob, path, index in row["pending_writes"] or ():
-            place = ("checkpoint_writes", thread, space, checkpoint, task.decode(), int(index), channel.decode())
-            opened, value = self._sealing.open(thread, place, kind.decode(), blob)
-            writes.append([task, channel, opened.encode(), value, path, index])
-        metadata = self._sealing.open_metadata(
-            thread,
-            ("checkpoints", thread, space, checkpoint),
-            row["checkpoint"],
-            row["metadata"],
-            {value[0].decode() for value in values},
-        )
-        return {**row, "channel_values": values, "pending_writes": writes, "metadata": restored(metadata)}
-
-    def filter(self, wanted: dict[str, Any] | None) -> dict[str, Any] | None:
-        """Return a filter by metadata as that is stored. Any: what JSON can hold. Raises SealingImpossible."""
-        hidden = sorted(set(wanted or ()).difference(CLEAR)) if self._sealing else []
-        if hidden:
-            raise SealingImpossible(f"sealed metadata cannot be searched: nothing is found by {', '.join(hidden)}")
-        return {name: storable(value, _cleaned) for name, value in wanted.items()} if wanted else None
-
-    def refuse_delta(self) -> None:
-        """Raise SealingImpossible if there is a key: a DeltaChannel's value is read without the place of its rows."""
-        if self._sealing:
-            raise SealingImpossible(
-                "a DeltaChannel cannot be sealed. Use another channel for that state, or unset the key"
-            )
 
     def _may_have_been_inline(self, value: object) -> bool:
         """Whether the checkpoint before may hold the value in its JSON."""
@@ -234,20 +183,12 @@ class RowFormat:
         metadata = columns["metadata"]
         if "counters_since_delta_snapshot" in metadata:
             self.refuse_delta()
-        clear = {name: storable(metadata[name], _cleaned) for name in CLEAR if name in metadata}
+        clear = {name: searchable(metadata[name]) for name in CLEAR if name in metadata}
         hidden = {name: value for name, value in metadata.items() if name not in clear}
         thread = columns["thread_id"]
         place = ("checkpoints", thread, columns["checkpoint_ns"], columns["checkpoint_id"])
         text = encode(columns["checkpoint"])
         return sealing.seal_metadata(thread, place, text, clear=clear, hidden=hidden, channels=channels)
-
-    def _refuse_sealed(self, row: dict[str, Any]) -> None:
-        marks = [str(row["metadata"].get(SEALED_METADATA, "")).partition(":")[0]]
-        marks += [kind.decode() for _, kind, _ in row["channel_values"] or ()]
-        marks += [write[2].decode() for write in row["pending_writes"] or ()]
-        key = next(filter(None, map(key_in, marks)), None)
-        if key:
-            raise SealedElsewhere(row["thread_id"], key, ())
 
 
 def check_ids(config: RunnableConfig | None) -> None:
@@ -268,35 +209,6 @@ def _quoted(channel: str) -> str:
 
 def _ids(config: RunnableConfig) -> tuple[str, str]:
     return str(config["configurable"]["thread_id"]), config["configurable"]["checkpoint_ns"]
-
-
-def _encode_names(columns: dict[str, Any]) -> str:  # Any: text and numbers
-    text = encode(columns)
-    if is_suspect(text):
-        for name, value in columns.items():
-            check_name(name, value)
-    return text
-
-
-def _encode_checkpoint(columns: dict[str, Any], thread: str) -> str:  # Any: columns
-    try:
-        text = (encode_any if has_floats(columns["metadata"]) else encode)(columns)
-        if not is_suspect(text):
-            return text
-    except ValueError:  # nan or inf, in the metadata
-        pass
-    checkpoint = columns["checkpoint"]
-    for names in (checkpoint["channel_values"], checkpoint["channel_versions"], *checkpoint["versions_seen"].values()):
-        for name in names:
-            check_name("channel", name)
-    for name in checkpoint["versions_seen"]:
-        check_name("node", name)
-    clean = partial(scrubbing.scrub, thread=thread, where="its metadata")
-    return encode_any({**columns, "metadata": storable(columns["metadata"], clean)})
-
-
-def _cleaned(text: str) -> str:
-    return scrubbing.scrub(text, "", "a filter, or metadata that is searched for,")
 
 
 def _is_json(value: object) -> bool:
