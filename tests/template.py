@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 CONTRACT: Mapping[str, Any] = yaml.safe_load((ROOT / "copier.yml").read_text())
 QUESTIONS: Mapping[str, Any] = {name: asked for name, asked in CONTRACT.items() if not name.startswith("_")}
 
-CHOICES = ("backend", "model_provider", "ci", "python_min")
+CHOICES = ("backend", "worker", "model_provider", "ci", "python_min")
 """The questions that decide which files there are. The rest is text."""
 
 YOURS = pathspec.PathSpec.from_lines(

@@ -14,7 +14,7 @@ from .case import Case
 from .graph import LARGE, SUPERSTEPS, TYPICAL
 from .growth import Growth
 from .load import Figures
-from .savers import BASELINE, POOL_SIZE, VARIANTS
+from .savers import BASELINE, LEDGER, POOL_SIZE, VARIANTS
 
 Results = Mapping[Case, Sequence[Figures]]
 """A case's figures, one for each repetition."""
@@ -55,12 +55,15 @@ def report(results: Results, growth: Mapping[tuple[str, str], Growth], server: S
 def verdicts(results: Results) -> list[str]:
     """Return a line for each promise: kept, missed or not measured."""
 
-    def ratio(runs: int, latency: float) -> float | None:
-        ours, stock = (
+    def ratio(runs: int, latency: float, one: str = "ours", other: str = BASELINE) -> float | None:
+        ours, theirs = (
             middle(results, Case(variant, runs, latency), lambda figures: figures.runs_per_second)
-            for variant in ("ours", BASELINE)
+            for variant in (one, other)
         )
-        return ours / stock if ours and stock else None
+        return ours / theirs if ours and theirs else None
+
+    def ledger(runs: int, latency: float) -> float | None:
+        return ratio(runs, latency, LEDGER, "ours")
 
     def cpu_ratio(runs: int) -> float | None:
         ours, memory = (
@@ -75,6 +78,8 @@ def verdicts(results: Results) -> list[str]:
         _verdict("1 run, loopback: runs a second over stock-pool's", ratio(1, 0), at_least=1),
         _verdict("1 run, +4 ms: runs a second over stock-pool's", ratio(1, 4), at_least=1),
         _verdict("32 runs, loopback: CPU a superstep over InMemorySaver's", cpu_ratio(32), at_most=2),
+        _verdict("32 runs, loopback: runs a second in the ledger over those outside", ledger(32, 0), at_least=0.9),
+        _verdict("32 runs, +4 ms: runs a second in the ledger over those outside", ledger(32, 4), at_least=0.9),
         _verdict(f"128 runs of {LARGE} kB: longest stall of the event loop, ms", stall, at_most=50),
     ]
 

@@ -3,8 +3,10 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from time import perf_counter
+from uuid import uuid4
 
-from acme_agent.persistence import open_checkpointer
+from acme_agent.persistence import INPUT, Fence, fenced, open_checkpointer, open_ledger
+from acme_agent.runs.holder import new_holder
 from acme_agent.settings import Settings
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -56,12 +58,15 @@ def _ours(url: str) -> AbstractAsyncContextManager[BaseCheckpointSaver[str]]:
     return open_checkpointer(url, settings=settings)
 
 
+LEDGER = "ledger"
+
 SAVERS: dict[str, Opener] = {
     "none": _none,
     "memory": _in_memory,
     "stock": AsyncPostgresSaver.from_conn_string,
     "stock-pool": _stock_pool,
     "ours": _ours,
+    LEDGER: _ours,
 }
 FLOOR = "plain-sql"
 BASELINE = "stock-pool"
@@ -72,6 +77,7 @@ VARIANTS = {
     "stock": "stock, `from_conn_string`",
     "stock-pool": "stock over a pool",
     "ours": "**ours**",
+    LEDGER: "**ours**, as runs of the ledger",
     FLOOR: "plain SQL, the same rows",
 }
 """What is compared, in the tables' order, with the names that the tables show."""
@@ -98,4 +104,18 @@ async def open_run(variant: str, url: str, kilobytes: float) -> AsyncIterator[Ru
             moments.reset(token)
             return [*noted, perf_counter()]
 
-        yield run
+        async def accepted_run(thread_id: str) -> list[float]:
+            """Accepted with its input before it begins, every write under its lease, settled in the end."""
+            accepted = await ledger.begin(str(uuid4()), thread_id, first_input(kilobytes), holder=new_holder())
+            assert accepted
+            assert accepted.blank
+            with fenced(Fence(accepted.run_id, accepted.attempt, INPUT, {thread_id})):
+                noted = await run(thread_id)
+            await ledger.settle(accepted, "done")
+            return [*noted[:-1], perf_counter()]
+
+        if variant != LEDGER or saver is None:
+            yield run
+            return
+        ledger = open_ledger(saver)
+        yield accepted_run

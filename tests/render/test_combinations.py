@@ -15,6 +15,7 @@ import yaml
 from template import CONTRACT, choices, combinations, render
 
 SHORT_NAME = {"project_name": "x"}
+WORKERS = {"worker": "procrastinate"}
 LONG_NAME = {"project_name": "a-" + "long" * 9 + "-x"}  # as many characters as a name may have
 TRACES = re.compile(r"(?<!\$)\{\{|\{%|\{#")  # of Jinja; `${{` is GitHub's
 
@@ -22,7 +23,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
     ".json": json.loads,
     ".py": ast.parse,
     ".toml": tomllib.loads,
-    ".yaml": yaml.safe_load,
+    ".yaml": lambda text: list(yaml.safe_load_all(text)),
     ".yml": yaml.safe_load,
 }
 
@@ -44,7 +45,8 @@ def whole(template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     """The projects that differ in their Python: by backend, and by names that make imports sort and wrap otherwise."""
     base = tmp_path_factory.mktemp("whole")
     assert len(LONG_NAME["project_name"]) == 40
-    every = [*({"backend": backend} for backend in choices("backend")), SHORT_NAME, LONG_NAME]
+    backends = [{"backend": backend} for backend in choices("backend")]
+    every = [*backends, *(answers | WORKERS for answers in backends), SHORT_NAME, LONG_NAME]
     return {
         name: render(template, base / name / "support-agent", **answers)
         for answers in every
@@ -128,6 +130,9 @@ def test_features_appear_and_go_with_their_answer(projects: dict[str, Path]) -> 
             project / ".github": answers["ci"] == "github",
             project / ".gitlab-ci.yml": answers["ci"] == "gitlab",
             project / "compose.yaml": postgres,
+            project / "deploy" / "migrate-job.yaml": postgres,
+            project / "docs" / "alternatives-temporal.md": postgres,
+            project / "docs" / "alternatives-langgraph-server.md": postgres,
             project / "Dockerfile": True,
             project / "uv.lock": False,
         }
@@ -135,6 +140,15 @@ def test_features_appear_and_go_with_their_answer(projects: dict[str, Path]) -> 
         dependencies = " ".join(tomllib.loads((project / "pyproject.toml").read_text())["project"]["dependencies"])
         if ("psycopg" in dependencies) is not postgres:
             wrong.append(f"{answers}: psycopg")
+        workers = postgres and answers["worker"] == "procrastinate"
+        named = {"deploy/worker-deployment.yaml", "deploy/worker-scaledobject.yaml", "docs/worker.md"}
+        wrong += [f"{answers}: {name}" for name in named if (project / name).exists() is not workers]
+        if ("procrastinate" in dependencies) is not workers:
+            wrong.append(f"{answers}: procrastinate")
+        for name in (".env.example", "README.md", "compose.yaml"):
+            path = project / name
+            if path.exists() and ("worker" in path.read_text().lower()) is not workers:
+                wrong.append(f"{answers}: workers in {name}")
         for name in (".env.example", "compose.yaml", ".github/workflows/ci.yml", ".gitlab-ci.yml"):
             path = project / name
             if path.exists() and ("pgbouncer" in path.read_text().lower()) is not pooler:
@@ -162,6 +176,21 @@ def test_a_backend_has_its_modules_and_no_others(whole: dict[str, Path]) -> None
         for name in ("readiness/pgbouncer.py", "readiness/pgbouncer_fixtures.py"):
             assert (package / name).exists() is (backend == "postgres+pgbouncer")
         assert (package / "persistence" / "sqlite.py").exists(), "the embedded default of all"
+
+
+def test_workers_come_with_their_answer_and_never_with_sqlite(whole: dict[str, Path]) -> None:
+    for backend in choices("backend"):
+        for name, answered in ((backend, False), (f"{backend}-procrastinate", True)):
+            workers = answered and backend != "sqlite"
+            package = whole[name] / "src" / "support_agent"
+            assert (package / "worker").exists() is workers
+            assert ("support_agent.worker" in (whole[name] / "pyproject.toml").read_text()) is workers
+            if workers:
+                services = yaml.safe_load((whole[name] / "compose.yaml").read_text())["services"]
+                app, worker = services["app"], services["worker"]
+                assert (worker["environment"], worker["depends_on"]) == (app["environment"], app["depends_on"])
+                assert worker["command"] == "worker"
+                assert int(worker["stop_grace_period"].rstrip("s")) > 25 + 2  # what a worker itself takes at most
 
 
 def test_compose_leads_the_app_through_the_pooler_and_migrations_past_it(whole: dict[str, Path]) -> None:
@@ -198,9 +227,11 @@ def test_the_nightly_purge_has_the_settings_without_which_it_does_not_start(whol
 
 def test_ci_tests_the_oldest_python_and_every_later_one(projects: dict[str, Path]) -> None:
     for oldest, expected in {"3.11": ["3.11", "3.12", "3.13", "3.14"], "3.13": ["3.13", "3.14"]}.items():
-        github = yaml.safe_load((projects[f"postgres-none-github-{oldest}"] / ".github/workflows/ci.yml").read_text())
-        gitlab = yaml.safe_load((projects[f"postgres-none-gitlab-{oldest}"] / ".gitlab-ci.yml").read_text())
-        pyproject = tomllib.loads((projects[f"postgres-none-none-{oldest}"] / "pyproject.toml").read_text())
+        github = yaml.safe_load(
+            (projects[f"postgres-none-none-github-{oldest}"] / ".github/workflows/ci.yml").read_text()
+        )
+        gitlab = yaml.safe_load((projects[f"postgres-none-none-gitlab-{oldest}"] / ".gitlab-ci.yml").read_text())
+        pyproject = tomllib.loads((projects[f"postgres-none-none-none-{oldest}"] / "pyproject.toml").read_text())
         assert github["jobs"]["test"]["strategy"]["matrix"]["python"] == expected
         assert gitlab["test"]["parallel"]["matrix"] == [{"PYTHON": expected}]
         assert pyproject["project"]["requires-python"] == f">={oldest}"

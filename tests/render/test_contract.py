@@ -65,7 +65,11 @@ def test_python_of_the_package_is_plain() -> None:
 
 def test_every_owned_or_excluded_path_exists(render: Render) -> None:
     # A pattern that matches nothing protects nothing: the file moved, or the pattern is misspelt.
-    rendered = {path for ci in ("github", "gitlab") for path in files(render(ci=ci, backend="postgres+pgbouncer"))}
+    rendered = {
+        path
+        for ci in ("github", "gitlab")
+        for path in files(render(ci=ci, backend="postgres+pgbouncer", worker="procrastinate"))
+    }
     patterns = [line for block in CONTRACT["_exclude"] for line in block.splitlines() if line.startswith("/")]
     assert patterns
     for pattern in patterns:
@@ -89,7 +93,7 @@ def test_the_template_is_held_to_the_rules_of_its_projects(render: Render) -> No
 
 
 def test_the_test_environment_has_what_a_project_gets(render: Render) -> None:
-    project = tomllib.loads((render() / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((render(worker="procrastinate") / "pyproject.toml").read_text())["project"]
     environment = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["template"]
     assert set(project["dependencies"]) <= set(environment)
 

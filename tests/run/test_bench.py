@@ -9,7 +9,14 @@ import pytest
 
 from template import ROOT
 
-VARIANTS = ["no checkpointer", "`InMemorySaver`", "stock, `from_conn_string`", "stock over a pool", "**ours**"]
+VARIANTS = [
+    "no checkpointer",
+    "`InMemorySaver`",
+    "stock, `from_conn_string`",
+    "stock over a pool",
+    "**ours**",
+    "**ours**, as runs of the ledger",
+]
 FLOOR = "plain SQL, the same rows"
 
 

@@ -9,11 +9,12 @@ ROOM = Path(__file__).with_name("plumbing")
 
 
 def test_checkpoints_are_stored_with_the_oldest_libraries(template: Path, tmp_path: Path) -> None:
-    """Conformance, and group commit: what leans most on LangGraph's saver, psycopg and its pool."""
+    """Conformance, group commit and the clock of ids: what leans most on LangGraph, psycopg and its pool."""
     project = generate(template, tmp_path, PYTHONS[OLDEST], backend="postgres")
-    for name in ("conftest.py", "test_group_commit.py"):
-        (project.folder / "tests" / "plumbing").mkdir(exist_ok=True)
-        shutil.copy(ROOM / name, project.folder / "tests" / "plumbing" / name)
+    for name in ("conftest.py", "test_group_commit.py", "ledger/conftest.py", "ledger/test_clock.py"):
+        copy = project.folder / "tests" / "plumbing" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOM / name, copy)
     project.run(uv(), "sync", "--quiet", "--resolution", "lowest-direct")
     room = f"src/{PACKAGE}/readiness/r01_durable_backend.py"
     # An old library may warn of what a newer one below it will remove.

@@ -12,7 +12,7 @@ COVERED = 90  # percent of the lines and branches of a project's package
 
 def test_plumbing_works_and_is_covered(template: Path, tmp_path: Path) -> None:
     """The tests of the template's own rooms, inside a project, with everything that they share."""
-    whole = generate(template, tmp_path, PYTHONS[OLDEST], backend="postgres+pgbouncer")
+    whole = generate(template, tmp_path, PYTHONS[OLDEST], backend="postgres+pgbouncer", worker="procrastinate")
     shutil.copytree(Path(__file__).with_name("plumbing"), whole.folder / "tests" / "plumbing")
     whole.run(uv(), "add", "--quiet", "--dev", *REQUIRED)
     whole.run("make", "coverage")

@@ -60,11 +60,13 @@ class Lines:
         """Print the answer, or what the run waits for, or why it failed."""
         self._spinner.stop()
         out = Console(highlight=False, soft_wrap=True)
-        for interrupt in status.interrupts:
-            out.print(escape(_readable(interrupt.value)))
+        for question in status.questions if status.condition == "waiting" else ():
+            out.print(escape(readable(question.payload)))
             self._progress.print(f'waits for an answer: {PROGRAM} answer {status.thread_id} yes|no|"what to change"')
-        if status.condition == "failed":
-            self._progress.print(f"[red]failed:[/] {escape(str(status.values.get('failure')))}")
+        if status.condition in {"failed", "cancelled"}:
+            self._progress.print(f"[red]{status.condition}:[/] {escape(status.error)}")
+        elif status.condition == "queued":
+            self._progress.print("queued: a worker takes it up")
         elif status.condition == "done":
             verdict = status.values.get("verdict")
             if verdict == "rejected":
@@ -106,8 +108,8 @@ class JsonLines:
 def summary(status: ThreadStatus) -> dict[str, Any]:
     """Return a status as plain data, without the messages (Any: what JSON can hold)."""
     shown = {key: status.values[key] for key in ("verdict", "answer", "citations", "failure") if key in status.values}
-    if status.expired:
-        shown["failure"] = status.expired
+    if status.error:
+        shown["failure"] = status.error
     return {
         "thread_id": status.thread_id,
         "run_id": status.run_id,
@@ -115,7 +117,7 @@ def summary(status: ThreadStatus) -> dict[str, Any]:
         "step": status.step,
         "updated": status.updated,
         "next": list(status.next),
-        "waits_for": [interrupt.value for interrupt in status.interrupts],
+        "waits_for": [question.payload for question in status.questions],
         **shown,
     }
 
@@ -135,9 +137,10 @@ def show_rows(head: list[str], rows: list[list[Any]], facts: list[dict[str, Any]
     console.print(table)
 
 
-def _readable(value: object) -> str:
+def readable(value: object) -> str:
+    """Return what JSON can hold as lines for a person."""
     if isinstance(value, dict):
-        return "\n".join(f"{key}: {_readable(part)}" for key, part in value.items())
+        return "\n".join(f"{key}: {readable(part)}" for key, part in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

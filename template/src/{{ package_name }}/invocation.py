@@ -11,7 +11,7 @@ from .errors import PROGRAM
 from .runs import Runs, configure_logging, open_runs
 from .settings import redact
 
-EXIT = {"done": 0, "failed": 1, "unfinished": 1, "waiting": 3}
+EXIT = {"done": 0, "queued": 0, "failed": 1, "unfinished": 1, "running": 1, "cancelled": 1, "waiting": 3}
 WRONG_USAGE = 2
 STOPPED = 130
 

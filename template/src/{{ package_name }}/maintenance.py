@@ -8,12 +8,12 @@ import typer
 from rich.console import Console
 
 from . import persistence
-from .diagnosis import diagnose
+from .diagnosis import diagnose, diagnose_schema, diagnose_thread, read_settings
 from .display import show_rows
 from .errors import PROGRAM, ProjectError
 from .invocation import EXIT, STOPPED, AsJson, fail, load_settings, with_runs
 from .purge_display import PurgeDisplay, PurgeJsonLines, PurgeLines
-from .runs import Policy, Purged, Runs
+from .runs import Policy, Purged, Runs, configure_logging
 
 app = typer.Typer()
 
@@ -28,12 +28,30 @@ def migrate() -> None:
 
 
 @app.command()
-def doctor(as_json: AsJson = False) -> None:
-    """Check the environment, the settings and the database, and say how to mend what is wrong."""
-    findings = asyncio.run(diagnose(load_settings()))
-    rows = [["ok" if finding.ok else "WRONG", finding.subject, finding.text] for finding in findings]
-    show_rows(["", "what", "found"], rows, [finding.__dict__ for finding in findings], as_json)
-    if not all(finding.ok for finding in findings):
+def doctor(
+    thread: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Say why this thread does not go on, or where its state has gone."),
+    ] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Say who is in the way of a migration, or of a set-up that hangs.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check the environment, the settings, the database and the runs, and say how to mend what is wrong.
+
+    Exit code 1: something is wrong; a warning is not.
+    """
+    settings, problems = read_settings()
+    configure_logging(settings.log_level, settings.log_format)
+    if thread is not None:
+        findings = asyncio.run(diagnose_thread(settings, thread, problems))
+    else:
+        findings = asyncio.run((diagnose_schema if schema else diagnose)(settings, problems))
+    words = {"ok": "ok", "warning": "warning", "wrong": "WRONG"}
+    rows = [[words[finding.level], finding.subject, finding.text] for finding in findings]
+    show_rows(["", "what", "found"], rows, [finding.fact for finding in findings], as_json)
+    if any(finding.level == "wrong" for finding in findings):
         raise typer.Exit(EXIT["failed"])
 
 

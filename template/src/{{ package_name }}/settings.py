@@ -3,19 +3,27 @@
 The team's own settings extend this class in `agent/settings.py`; the run gets them as its context.
 """
 
+import getpass
 import os
 import re
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)(_OLD)?$")
 _SHORTEST_SECRET = 8  # characters; blanking shorter values would garble ordinary text
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return f"uid {os.getuid()}"
 
 
 class Settings(BaseSettings):
@@ -55,6 +63,24 @@ class Settings(BaseSettings):
     )
     history_keep: int | None = Field(None, ge=1, le=10_000, description="Checkpoints kept of a thread that lives.")
 
+    run_mode: Literal["reject", "enqueue", "interrupt"] = Field(
+        "enqueue", description="A second run of a thread: is refused, waits, or waits while the first one is stopped."
+    )
+    run_crash_limit: int = Field(
+        3, ge=1, le=1000, description="Processes that may die with a run that does not get on, before it is given up."
+    )
+    run_retries: int = Field(3, ge=0, le=100, description="Times that a worker tries a run again after an error.")
+    purge_schedule: str = Field(
+        "30 3 * * *", description="When workers purge: cron, in UTC. Empty: never, something else does."
+    )
+    approval_hours: float | None = Field(None, gt=0, description="Hours that a question stays open; unset: for ever.")
+    approval_expiry: Literal["remind", "reject", "escalate"] = Field(
+        "remind", description="What happens to a question after APPROVAL_HOURS."
+    )
+    actor: str = Field(
+        default_factory=_user, description="Who acts, for the audit; empty: the operating system's user."
+    )
+
     recursion_limit: int = Field(25, ge=1, le=1000, description="Supersteps a run may take, a call.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
     log_format: Literal["console", "json"] = "console"
@@ -92,9 +118,18 @@ def _host(url: str) -> str | None:
         return None
 
 
+def problems_of(error: ValidationError) -> list[tuple[str, str]]:
+    """Return what pydantic refuses: the variable's name, empty where several do not fit together, and why."""
+    return [
+        ("_".join(map(str, found["loc"])).upper(), str(found.get("ctx", {}).get("error") or found["msg"]))
+        for found in error.errors()
+    ]
+
+
 def redact(text: str) -> str:
     """Return the text with the value of every environment variable that is named like a secret blanked out."""
     for name, value in os.environ.items():
         if len(value) >= _SHORTEST_SECRET and _SECRET_NAME.search(name.upper()):
             text = text.replace(value, "***")
-    return re.sub(r"(\w+://[^\s:/@]*:)[^\s@]+@", r"\1***@", text)
+    # Not what a remedy tells people to write.
+    return re.sub(r"(\w+://[^\s:/@]*:)(?!password@host[:/])[^\s@]+@", r"\1***@", text)

@@ -16,6 +16,7 @@ from acme_agent.agent.offline_scenarios import EXAMPLES
 from acme_agent.readiness.postgres_server import create_database, drop_database
 from acme_agent.runs import open_runs
 from acme_agent.settings import Settings
+from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from pydantic import SecretStr
 
 CREW_SIZE = 8  # processes
@@ -185,3 +186,26 @@ def shell(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, t
     for name in ("DATABASE_URL", "DATABASE_DIRECT_URL", "MODEL", "ENVIRONMENT", "DATA_DIR"):
         monkeypatch.delenv(name, raising=False)
     return Shell(capsys, monkeypatch)
+
+
+def thread(thread_id: str) -> Any:
+    """Return the config of a thread's newest checkpoint."""
+    return {"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}}
+
+
+async def store(saver: BaseCheckpointSaver[str], thread_id: str, **values: Any) -> Any:
+    """Store a first checkpoint with these channels, and the same values as writes; return its config."""
+    checkpoint = empty_checkpoint()
+    checkpoint["v"] = 4
+    checkpoint["channel_values"] = values
+    checkpoint["channel_versions"] = dict.fromkeys(values, "1")
+    config = await saver.aput(thread(thread_id), checkpoint, {"source": "loop", "step": 1}, dict.fromkeys(values, "1"))
+    await saver.aput_writes(config, list(values.items()), "task")
+    return config
+
+
+async def load(saver: Any, thread_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a thread's channels and its writes."""
+    found = await saver.aget_tuple(thread(thread_id))
+    assert found
+    return found.checkpoint["channel_values"], {channel: value for _, channel, value in found.pending_writes}

@@ -5,6 +5,7 @@ from __future__ import annotations  # Shell has a name for mypy only
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
 if TYPE_CHECKING:
@@ -32,7 +33,9 @@ def test_purge_without_a_policy_says_that_all_is_kept(server: Shell) -> None:
     assert "kept for ever (AUDIT_WINDOW_DAYS)" in server.out
 
 
-def test_purge_archives_and_restore_brings_back(server: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_purge_archives_and_restore_brings_back(
+    server: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, database: str
+) -> None:
     assert server("history", "old", "--json") == 0
     before = server.objects()
     monkeypatch.setenv("AUDIT_WINDOW_DAYS", NOW)
@@ -53,6 +56,9 @@ def test_purge_archives_and_restore_brings_back(server: Shell, monkeypatch: pyte
     assert str(file.relative_to(tmp_path)) in events[2]["text"]
     assert server("restore", str(file)) == 0
     assert "acme-agent show old" in server.err
+    with psycopg.connect(database) as connection:
+        audit = connection.execute("SELECT kind, detail FROM agent_audit WHERE thread_id = 'old' ORDER BY entry")
+        assert [kind for kind, _ in audit] == ["deleted", "restored"]
     assert server("history", "old", "--json") == 0
     assert server.objects() == before
     assert server("run", "What does printing cost?", "--thread-id", "old") == 0

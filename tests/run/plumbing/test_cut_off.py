@@ -55,7 +55,10 @@ def spawn(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_run_that_is_cut_off_can_be_resumed(
-    shell: Shell, spawn: Callable[..., subprocess.Popen[str]], end: signal.Signals
+    shell: Shell,
+    spawn: Callable[..., subprocess.Popen[str]],
+    end: signal.Signals,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     process = spawn("run", QUESTION, "--thread-id", "t")
     process.send_signal(end)
@@ -68,8 +71,22 @@ def test_run_that_is_cut_off_can_be_resumed(
         assert "Traceback" not in err
     assert shell("show", "t") == 0
     assert "acme-agent resume t" in shell.out
+    monkeypatch.setenv("RUN_MODE", "reject")
     assert shell("run", QUESTION, "--thread-id", "t") == 2
     assert "acme-agent resume t" in shell.err
+    monkeypatch.delenv("RUN_MODE")
     assert shell("answer", "t", "yes") == 2
     assert shell("resume", "t") == 0
     assert shell.out.startswith("A member may borrow")
+
+
+def test_a_new_run_first_goes_on_with_the_one_that_was_cut_off(
+    shell: Shell, spawn: Callable[..., subprocess.Popen[str]]
+) -> None:
+    process = spawn("run", QUESTION, "--thread-id", "t")
+    process.kill()
+    process.communicate(timeout=30)
+    assert shell("run", "What does printing cost?", "--thread-id", "t") == 0
+    assert shell.out.startswith("Printing costs ten cents")
+    assert shell("history", "t", "--json", "--limit", "100") == 0
+    assert sum(line["step"] >= 0 and line["next"] == ["plan"] for line in shell.objects()) == 2

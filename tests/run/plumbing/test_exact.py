@@ -17,10 +17,11 @@ from acme_agent.persistence.exact import StrictSerializer
 from acme_agent.settings import Settings
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage
-from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.types import Command, Interrupt, Send
 from pydantic import AliasChoices, AliasPath, BaseModel, Field, RootModel, SecretStr
+
+from .conftest import load, store, thread
 
 pytestmark = pytest.mark.anyio
 
@@ -134,28 +135,6 @@ LOST_BY_LANGGRAPH = [
     re.compile("a\ud800"),
     [HumanMessage("half \ud800"), AIMessage("x", additional_kwargs={"parsed": Part(size=2)})],
 ]
-
-
-def thread(thread_id: str) -> Any:
-    return {"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}}
-
-
-async def store(saver: BaseCheckpointSaver[str], thread_id: str, **values: Any) -> Any:
-    """Store a first checkpoint with these channels, and the same values as writes; return its config."""
-    checkpoint = empty_checkpoint()
-    checkpoint["v"] = 4
-    checkpoint["channel_values"] = values
-    checkpoint["channel_versions"] = dict.fromkeys(values, "1")
-    config = await saver.aput(thread(thread_id), checkpoint, {"source": "loop", "step": 1}, dict.fromkeys(values, "1"))
-    await saver.aput_writes(config, list(values.items()), "task")
-    return config
-
-
-async def load(saver: Any, thread_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a thread's channels and its writes."""
-    found = await saver.aget_tuple(thread(thread_id))
-    assert found
-    return found.checkpoint["channel_values"], {channel: value for _, channel, value in found.pending_writes}
 
 
 async def test_every_class_that_is_named_comes_back(database: str, settings: Settings) -> None:

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from acme_agent.agent import AgentSettings, new_input
 from acme_agent.agent.offline_scenarios import EXAMPLES
-from acme_agent.persistence import open_checkpointer
+from acme_agent.persistence import open_checkpointer, open_ledger
 from acme_agent.runs import Action, Purged, Runs, WrongRequest, retention
 from langgraph.graph import START, StateGraph
 from langgraph.types import interrupt
@@ -103,7 +103,7 @@ async def test_expired_thread_does_nothing_more(
     )
     async with open_checkpointer(database, settings=settings) as saver:
         graph = fan_out(saver)
-        runs = Runs(graph, settings)
+        runs = Runs(graph, settings, open_ledger(saver))
         assert (await runs.start({"notes": ["in"]}, thread="t")).condition == "waiting"
         await purge(runs, after=timedelta(days=2))
         status = await runs.status("t")

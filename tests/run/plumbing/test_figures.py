@@ -111,7 +111,7 @@ def test_the_pool_is_told_apart_by_the_states_of_its_connections(reader: InMemor
     figures.stored(1, 500, 0.75, 0, {})
     figures.retried()
     assert growth(before, points(reader), "checkpoint.batch.duration", "sum") == pytest.approx(1.0)  # seconds
-    told = "4 calls and 2 kB in 2 batches of up to 3, 500.0 ms each; 1 retries, 0 refusals"
+    told = "calls: 4 (2 kB), batches: 2 (up to 3 calls, 500.0 ms each), retries: 1, refusals: 0"
     assert str(figures) == told
 
 
@@ -119,7 +119,7 @@ async def test_a_trial_tells_how_storing_works_and_leaves_nothing(database: str,
     async with open_checkpointer(database, settings=settings) as saver:
         told = await try_storing(saver)
         assert "20 checkpoints at once were stored in" in told
-        assert "20 calls and" in told
+        assert "calls: 20 (" in told
         assert "of 4 connections are open" in told
         assert [found async for found in saver.alist(None)] == []
 

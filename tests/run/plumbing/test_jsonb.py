@@ -13,32 +13,12 @@ from acme_agent.settings import Settings
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
+from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 
+from .conftest import load, store, thread
+
 pytestmark = pytest.mark.anyio
-
-
-def thread(thread_id: str) -> Any:
-    return {"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}}
-
-
-async def store(saver: BaseCheckpointSaver[str], thread_id: str, **values: Any) -> Any:
-    """Store a first checkpoint with these channels, and the same values as writes; return its config."""
-    checkpoint = empty_checkpoint()
-    checkpoint["v"] = 4
-    checkpoint["channel_values"] = values
-    checkpoint["channel_versions"] = dict.fromkeys(values, "1")
-    config = await saver.aput(thread(thread_id), checkpoint, {"source": "loop", "step": 1}, dict.fromkeys(values, "1"))
-    await saver.aput_writes(config, list(values.items()), "task")
-    return config
-
-
-async def load(saver: Any, thread_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a thread's channels and its writes."""
-    found = await saver.aget_tuple(thread(thread_id))
-    assert found
-    return found.checkpoint["channel_values"], {channel: value for _, channel, value in found.pending_writes}
 
 
 def same(one: Any, other: Any) -> bool:

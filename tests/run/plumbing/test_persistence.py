@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypedDict
 
 import acme_agent
+import aiosqlite
 import pytest
 from acme_agent.persistence import (
     DatabaseUnreachable,
@@ -177,6 +178,18 @@ async def test_a_path_that_holds_no_threads_is_named(file_in: Path, cause: str, 
             pass
     assert str(file_in) in str(caught.value)
     assert "acme-agent doctor" in str(caught.value)
+
+
+async def test_a_file_that_cannot_be_opened_starts_no_thread_that_may_outlive_the_event_loop(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_thread(**_: Any) -> None:
+        pytest.fail("a thread was started")
+
+    monkeypatch.setattr(aiosqlite.core, "Thread", no_thread)
+    with pytest.raises(DatabaseUnreachable):
+        async with open_checkpointer(f"sqlite:///{tmp_path}", settings=settings):
+            pass
 
 
 @pytest.fixture

@@ -113,7 +113,8 @@ async def test_a_migration_through_a_pooler_is_refused_before_it_does_harm(
     pooled: str, both: Settings, postgres_url: str
 ) -> None:
     with psycopg.connect(postgres_url, autocommit=True) as server:
-        server.execute("DROP TABLE checkpoints, checkpoint_blobs, checkpoint_writes, checkpoint_migrations")
+        server.execute("DROP SCHEMA public CASCADE")
+        server.execute("CREATE SCHEMA public")
         with pytest.raises(DirectUrlPooled, match=r"DATABASE_DIRECT_URL.*acme-agent migrate") as caught:
             await migrate(pooled, settings=both)
         assert PASSWORD not in "".join(traceback.format_exception(caught.value))

@@ -52,6 +52,12 @@ async def purge(runs: Runs, *, after: timedelta = SOON, **options: Any) -> tuple
     return await runs.purge(now=datetime.now(UTC) + after, listener=keep, **options), actions
 
 
+LEFT_RUNNING = """
+UPDATE agent_runs SET status = 'running', holder = 'elsewhere/1/x', beat_at = now() - interval '1 hour'
+WHERE thread_id = %s
+"""
+
+
 def cut_off(connection: psycopg.Connection[Any], thread: str, *, working: bool) -> None:
     """Make a finished thread look as if its process had died before the last checkpoint, or while its node worked."""
     newest = "(SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = %(thread)s)"
@@ -81,6 +87,7 @@ async def test_old_finished_threads_go_and_others_stay(
         for thread in ("unfinished", "working"):
             await runs.start(new_input(QUESTION), thread=thread)
             cut_off(connection, thread, working=thread == "working")
+            connection.execute(LEFT_RUNNING, (thread,))
         before = {name: rows_of(connection, name) for name in ("done", "waiting", "unfinished", "working")}
 
         done, actions = await purge(runs, after=timedelta(days=29))

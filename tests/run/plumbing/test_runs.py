@@ -3,19 +3,24 @@
 import json
 import logging
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import structlog
 from acme_agent.agent import AgentSettings, State, build_graph, new_input
 from acme_agent.agent.offline_scenarios import EXAMPLES
 from acme_agent.effects import idempotency_key
+from acme_agent.persistence import Ledger, open_checkpointer, open_ledger
+from acme_agent.persistence.ledger import Store
+from acme_agent.persistence.urls import normalise, sqlite_path
 from acme_agent.runs import BadThreadId, Runs, configure_logging, new_thread_id, open_runs, thread_id
 from acme_agent.runs.config import graph_version, project_version, run_config
+from acme_agent.runs.holder import machine
 from acme_agent.runs.threads import job_of
 from acme_agent.settings import redact
-from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import ExecutionInfo
 
@@ -55,7 +60,7 @@ def test_kind_with_a_dash_is_refused(kind: str) -> None:
 
 def test_every_call_gets_a_run_id_of_its_own() -> None:
     """LangGraph takes a repeated run id for a re-entry and ignores the new input."""
-    one, two = (run_config(thread_id("t"), recursion_limit=9, graph_version="v") for _ in range(2))
+    one, two = (run_config(thread_id("t"), str(_), recursion_limit=9, graph_version="v") for _ in range(2))
     assert one["metadata"]["run_id"] != two["metadata"]["run_id"]
     assert one["configurable"]["thread_id"] == "t"
     assert set(one["metadata"]) == {"run_id", "project", "version", "graph_version", "job_id"}
@@ -76,7 +81,7 @@ def test_graph_version_follows_the_topology() -> None:
 
 def test_graph_without_a_checkpointer_is_refused(agent_settings: AgentSettings) -> None:
     with pytest.raises(ValueError, match="open_runs"):
-        Runs(build_graph().compile(), agent_settings)
+        Runs(build_graph().compile(), agent_settings, Ledger(cast("Store", None)))
 
 
 async def test_metadata_is_in_checkpoints_and_log_lines(
@@ -112,6 +117,13 @@ def test_secret_is_blanked_out_of_log_lines(
     assert "pass@word" not in err
 
 
+def test_redact_leaves_a_remedy() -> None:
+    remedy = "set DATABASE_URL to postgresql://user:password@host:5432/name"
+    assert redact(remedy) == remedy
+    for secret in ("postgresql://u:password@h/db", "postgresql://u:password@hostile@h/db"):
+        assert "password" not in redact(secret)
+
+
 def test_redact_leaves_ordinary_text() -> None:
     assert (
         redact("see https://example.org/a:b and mail x@example.org")
@@ -121,15 +133,19 @@ def test_redact_leaves_ordinary_text() -> None:
 
 async def test_unfinished_is_told_from_finished_when_next_is_empty(agent_settings: AgentSettings) -> None:
     """A process that dies between the last task's writes and the last checkpoint leaves `next` empty."""
-    saver = InMemorySaver()
-    runs = Runs(build_graph().compile(checkpointer=saver), agent_settings)
-    done = await runs.start(new_input(QUESTION), thread="t")
-    last = saver.storage["t"][""].popitem()  # the newest checkpoint never made it
-    assert last
-    status = await runs.status("t")
-    assert (status.next, status.condition) == ((), "unfinished")
-    again = await runs.resume("t")
-    assert (again.condition, again.values["answer"]) == ("done", done.values["answer"])
+    url = agent_settings.checkpoint_url
+    async with open_checkpointer(url, settings=agent_settings) as saver:
+        graph = build_graph().compile(checkpointer=saver)
+        async with Runs(graph, agent_settings, open_ledger(saver)) as runs:
+            done = await runs.start(new_input(QUESTION), thread="t")
+    with closing(sqlite3.connect(sqlite_path(normalise(url)))) as file, file:  # the newest checkpoint never made it
+        file.execute("DELETE FROM checkpoints WHERE checkpoint_id = (SELECT max(checkpoint_id) FROM checkpoints)")
+        file.execute("UPDATE agent_runs SET status = 'running', holder = ?", (f"{machine()}/999999999/dead",))
+    async with open_runs(agent_settings) as runs:
+        status = await runs.status("t")
+        assert (status.next, status.condition) == ((), "unfinished")
+        again = await runs.resume("t")
+        assert (again.condition, again.values["answer"]) == ("done", done.values["answer"])
 
 
 def test_idempotency_key_needs_a_run() -> None:

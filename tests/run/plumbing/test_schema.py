@@ -3,9 +3,11 @@
 import asyncio
 import os
 import shutil
+import sqlite3
 import subprocess
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import psycopg
 import pytest
 from acme_agent.persistence import (
     DatabaseReadOnly,
+    DatabaseUnreachable,
     RightsMissing,
     SchemaDamaged,
     SchemaMissing,
@@ -20,6 +23,7 @@ from acme_agent.persistence import (
     migrate,
     open_checkpointer,
 )
+from acme_agent.persistence.errors import LedgerUnknown
 from acme_agent.persistence.postgres_schema import KNOWN_SCHEMA, check_schema
 from acme_agent.readiness.postgres_lifeline import free_port, new_room
 from acme_agent.readiness.postgres_programs import find_programs, reachable, unprivileged_account
@@ -29,7 +33,7 @@ from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 PASSWORD = "s3cr3t-Pa55w0rd"
 
 
-async def test_the_look_is_one_query_on_one_connection(
+async def test_the_look_is_one_query_on_one_connection_and_one_for_the_queue(
     database: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
@@ -48,7 +52,7 @@ async def test_the_look_is_one_query_on_one_connection(
     connect = psycopg.AsyncConnection.connect
     monkeypatch.setattr(psycopg.AsyncConnection, "connect", staticmethod(connect))
     await check_schema(database, settings)
-    assert done == ["connect", "execute"]
+    assert done == ["connect", "execute", "execute"]
 
 
 @pytest.mark.parametrize(
@@ -63,6 +67,11 @@ async def test_the_look_is_one_query_on_one_connection(
             SchemaUnknown,
             "version 10, .* knows version 9.*langgraph-checkpoint-postgres",
         ),
+        (
+            "INSERT INTO agent_versions VALUES (99)",
+            LedgerUnknown,
+            "ledger of version 99, .* knows version 1.*copier update",
+        ),
     ],
 )
 async def test_other_tables_than_ours_stop_the_start(
@@ -72,6 +81,29 @@ async def test_other_tables_than_ours_stop_the_start(
         connection.execute(change.encode())
     with pytest.raises(error, match=text):
         await check_schema(database, settings)
+
+
+async def test_a_newer_ledger_in_a_file_stops_the_start(tmp_path: Path, settings: Settings) -> None:
+    url = f"sqlite:///{tmp_path / 'threads.db'}"
+    async with open_checkpointer(url, settings=settings):
+        pass
+    with closing(sqlite3.connect(tmp_path / "threads.db")) as connection, connection:
+        connection.execute("INSERT INTO agent_versions VALUES (99)")
+    with pytest.raises(LedgerUnknown, match=r"ledger of version 99, .* knows version 1.*copier update"):
+        async with open_checkpointer(url, settings=settings):
+            pass
+
+
+async def test_a_server_that_does_not_answer_is_told(
+    database: str, settings: Settings, connection: psycopg.Connection[Any]
+) -> None:
+    """It takes the connection, and then the query waits, as for a pooler whose servers are all taken."""
+    connection.autocommit = False
+    connection.execute("LOCK TABLE checkpoint_migrations")
+    with pytest.raises(DatabaseUnreachable, match=r"no answer within 0\.5 s"):
+        await check_schema(database, settings.model_copy(update={"database_timeout": 0.5}))
+    connection.rollback()
+    await check_schema(database, settings)
 
 
 @pytest.mark.parametrize(

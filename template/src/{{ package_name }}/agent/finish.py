@@ -2,17 +2,19 @@
 
 import asyncio
 import logging
+from pathlib import Path
 from typing import Literal
 
 from langchain_core.messages import AIMessage
 from langgraph.errors import NodeError
+from langgraph.func import task
 from langgraph.runtime import Runtime
 from langgraph.types import Command, interrupt
 
 from ..effects import idempotency_key
 from ..settings import redact
 from .model import settings_of
-from .outbox import publish
+from .outbox import notify, publish
 from .prompts import NO_ANSWER
 from .routing import MAX_REVISIONS
 from .settings import AgentSettings
@@ -23,9 +25,20 @@ logger = logging.getLogger(__name__)
 LONGEST_ERROR = 500  # characters of an error's text that the state keeps
 
 
-async def approve(state: State) -> State:
-    """Ask a person. 'yes' delivers, 'no' ends the run, any other text sends the draft back with it."""
-    # The node starts again from its first line when the answer comes: nothing before interrupt() may touch the world.
+@task
+async def tell_approver(data_dir: Path, key: str, text: str) -> None:
+    """Tell whoever approves that there is something to approve."""
+    await asyncio.to_thread(notify, data_dir, key, text)
+
+
+async def approve(state: State, runtime: Runtime[AgentSettings]) -> State:
+    """Tell a person, and ask. 'yes' delivers, 'no' ends the run, any other text sends the draft back with it."""
+    # The node starts again from its first line when the answer comes, and so does all that stands before interrupt().
+    # A @task that has ended is not executed again then. It is, if it had not been stored when a process died, or if the
+    # node itself is tried again; so it needs a key as well. The key is the node's: a task's own id is another one when
+    # the node is tried again.
+    key = idempotency_key(runtime.execution_info, "tell approver")
+    await tell_approver(settings_of(runtime).data_dir, key, f"Please approve: {state['question']}")
     reply = interrupt(
         {"question": state["question"], "answer": state["answer"], "citations": state["citations"]},
         response_schema={"type": "string", "minLength": 1},
@@ -40,7 +53,7 @@ async def approve(state: State) -> State:
 
 
 async def deliver(state: State, runtime: Runtime[AgentSettings]) -> State:
-    """Publish the answer: the one effect on the world. It carries a key, so a crash right after it cannot double it."""
+    """Publish the answer. The effect carries a key, so a crash right after it cannot double it."""
     key = idempotency_key(runtime.execution_info, "publish")
     await asyncio.to_thread(publish, settings_of(runtime).data_dir, key, state["question"], state["answer"])
     return {"messages": [AIMessage(state["answer"])]}

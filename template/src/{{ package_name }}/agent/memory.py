@@ -8,6 +8,7 @@ from langgraph.runtime import Runtime
 
 from . import prompts
 from .model import count_tokens, load_model, settings_of
+from .repair import whole
 from .settings import AgentSettings
 from .state import State
 
@@ -28,7 +29,7 @@ async def summarize(state: State, runtime: Runtime[AgentSettings]) -> State:
     newest = await _newest(state["messages"], runtime)
     older = state["messages"][: len(state["messages"]) - len(newest)]
     model = load_model(settings_of(runtime).model)
-    summary = await model.ainvoke(prompts.summarize(transcript(older)))
+    summary = await model.ainvoke(prompts.summarize(transcript(whole(older))))
     # REMOVE_ALL_MESSAGES first: add_messages would append the summary behind the messages that it replaces.
     update = [RemoveMessage(REMOVE_ALL_MESSAGES), HumanMessage(f"[Summary] {summary.text}"), *newest]
     return {"messages": cast("list[AnyMessage]", update)}  # RemoveMessage is for the reducer and never in the state

@@ -8,7 +8,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMes
 
 from ..scenario import Scenario
 from .model import BadModel
-from .outbox import published
+from .outbox import notices, published
 from .prompts import NO_ANSWER
 from .scripted import Reply, ScriptedModel
 from .turn import new_input
@@ -78,7 +78,7 @@ def _scenario(
         settings=settings,
         answers=answers,
         expected=expected,
-        effects=lambda used: published(used.data_dir),
+        effects=lambda used: [*notices(used.data_dir), *published(used.data_dir)],
     )
 
 

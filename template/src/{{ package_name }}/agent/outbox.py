@@ -1,4 +1,4 @@
-"""Where answers go: a table of published answers, each once. Your own effect may be a ticket, a mail, an API call."""
+"""Where answers and notices go: each once. Your own effect may be a ticket, a mail, an API call."""
 
 import sqlite3
 from contextlib import closing
@@ -17,8 +17,21 @@ def published(data_dir: Path) -> list[str]:
         return [row[0] for row in connection.execute("select answer from published order by rowid")]
 
 
+def notify(data_dir: Path, key: str, text: str) -> None:
+    """Store a notice for whoever approves answers, under its idempotency key, as above."""
+    with closing(_connect(data_dir)) as connection, connection:
+        connection.execute("insert or ignore into notices values (?, ?)", (key, text))
+
+
+def notices(data_dir: Path) -> list[str]:
+    """Return the notices, in order."""
+    with closing(_connect(data_dir)) as connection:
+        return [row[0] for row in connection.execute("select text from notices order by rowid")]
+
+
 def _connect(data_dir: Path) -> sqlite3.Connection:
     data_dir.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(data_dir / "outbox.db", timeout=10)
     connection.execute("create table if not exists published (key text primary key, question text, answer text)")
+    connection.execute("create table if not exists notices (key text primary key, text text)")
     return connection

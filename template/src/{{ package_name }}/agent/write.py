@@ -10,6 +10,7 @@ from . import prompts
 from .documents import Passage, open_index
 from .memory import transcript
 from .model import load_model, settings_of
+from .repair import whole
 from .settings import AgentSettings
 from .state import State
 
@@ -24,7 +25,7 @@ async def synthesize(state: State, runtime: Runtime[AgentSettings]) -> State:
     prompt = prompts.synthesize(
         state["question"],
         await _passages(state, runtime),
-        history=transcript(state["messages"][-HISTORY - 1 : -1]),
+        history=transcript(whole(state["messages"][:-1])[-HISTORY:]),
         draft=state.get("answer", "") if feedback else "",
         feedback=feedback,
     )

@@ -22,9 +22,9 @@ class BadDatabaseUrl(ProjectError):
 class DatabaseUnreachable(ProjectError):
     """The URL is well-formed, but what it names cannot be opened, read or written."""
 
-    def __init__(self, where: str, reason: str) -> None:
+    def __init__(self, where: str, reason: str, setting: str = "DATABASE_URL") -> None:
         super().__init__(
-            f"{where} cannot be used: {reason}. Mend DATABASE_URL or what it points to, then type: {PROGRAM} doctor"
+            f"{where} cannot be used: {reason}. Mend {setting} or what it points to, then type: {PROGRAM} doctor"
         )
 
 
@@ -34,6 +34,13 @@ class SchemaMissing(ProjectError):
     def __init__(self, where: str, found: int, needed: int) -> None:
         state = "has no checkpoint tables" if found < 0 else f"has checkpoint tables of version {found}, not {needed}"
         super().__init__(f"{where} {state}. Type: {PROGRAM} migrate")
+
+
+class LedgerMissing(SchemaMissing):
+    """The tables of the runs are absent, or older than this release needs."""
+
+    def __init__(self, where: str) -> None:
+        ProjectError.__init__(self, f"{where} has no ledger of runs, or an older one. Type: {PROGRAM} migrate")
 
 
 class SchemaDamaged(ProjectError):
@@ -52,6 +59,17 @@ class SchemaUnknown(ProjectError):
     def __init__(self, where: str, found: int, known: int, remedy: str) -> None:
         super().__init__(
             f"{where} has checkpoint tables of version {found}, and this release knows version {known}. {remedy}"
+        )
+
+
+class LedgerUnknown(SchemaUnknown):
+    """The tables of the runs are of a newer release."""
+
+    def __init__(self, where: str, found: int, known: int) -> None:
+        ProjectError.__init__(
+            self,
+            f"{where} has a ledger of version {found}, and this release knows version {known}. A newer release "
+            "migrated it: deploy that one, or type: copier update",
         )
 
 
@@ -288,3 +306,19 @@ class ArchiveUnknown(ProjectError):
 
     def __init__(self, file: Path, reason: str) -> None:
         super().__init__(f"{file} has {reason}. Restore it with the version that wrote it; nothing was restored")
+
+
+class LeaseLost(ProjectError):
+    """Somebody else has taken the run over, or cancelled it: this process may not write for it any more."""
+
+    def __init__(self, run: str, attempt: int) -> None:
+        super().__init__(
+            f"attempt {attempt} of run {run} was overtaken: another process has it now, or it was cancelled"
+        )
+
+
+class ForbiddenMove(ProjectError):
+    """A run cannot get from its status to that one."""
+
+    def __init__(self, run: str, status: str, wanted: str) -> None:
+        super().__init__(f"run {run} is {status} and cannot become {wanted}")

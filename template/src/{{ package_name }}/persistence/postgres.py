@@ -7,11 +7,14 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from ..settings import Settings
 from .errors import BadCheckpointKey
+from .ledger.postgres_notices import Notices
+from .ledger.postgres_store import open_gathers
 from .postgres_commit import GroupCommit
 from .postgres_retry import PatientPool
 from .postgres_rows import RowFormat
 from .postgres_saver import PostgresSaver
 from .postgres_schema import check_schema
+from .urls import normalise
 
 
 def open_format(settings: Settings) -> RowFormat:
@@ -32,5 +35,11 @@ async def open_saver(url: str, settings: Settings, serde: JsonPlusSerializer) ->
     await check_schema(url, settings)
     pool = PatientPool(url, settings)
     commit = GroupCommit(pool, settings.checkpoint_batches)
-    async with pool.pool, commit.open():
-        yield PostgresSaver(pool, commit, serde, row_format)
+    notices = Notices(
+        normalise(settings.migration_url) if settings.database_direct_url.get_secret_value() else url, settings
+    )
+    async with pool.pool, commit.open(), open_gathers(pool) as gathers:
+        try:
+            yield PostgresSaver(pool, commit, serde, row_format, notices, gathers=gathers)
+        finally:
+            await notices.close()

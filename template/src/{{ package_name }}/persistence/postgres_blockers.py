@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from psycopg import AsyncConnection, errors
 from psycopg.rows import DictRow
 
+from ..cancelling import end
 from ..errors import ProjectError
 from ..settings import Settings
 from .errors import MigrationBlocked
@@ -38,18 +39,27 @@ async def naming_blockers(
     connection: AsyncConnection[DictRow], url: str, settings: Settings, lock_timeout: float
 ) -> AsyncIterator[None]:
     """Raise MigrationBlocked, which names the blockers, for a lock that a statement inside did not get."""
+    async with watching_blockers(connection, url, settings, lock_timeout) as seen:
+        try:
+            yield
+        except (errors.LockNotAvailable, errors.DeadlockDetected) as error:
+            blockers = [(row["pid"], row["name"], row["state"], row["seconds"]) for row in seen]
+            raise MigrationBlocked(describe(url), lock_timeout, blockers) from error
+
+
+@asynccontextmanager
+async def watching_blockers(
+    connection: AsyncConnection[DictRow], url: str, settings: Settings, lock_timeout: float
+) -> AsyncIterator[list[DictRow]]:
+    """Yield a list that holds who blocked the connection last; BLOCKERS has its columns."""
     seen: list[DictRow] = []
     watch = asyncio.create_task(
-        _watch(connection.info.backend_pid, url, settings, lock_timeout / _LOOKS, seen), name="migration-blockers"
+        _watch(connection.info.backend_pid, url, settings, lock_timeout / _LOOKS, seen), name="blockers"
     )
     try:
-        yield
-    except (errors.LockNotAvailable, errors.DeadlockDetected) as error:
-        blockers = [(row["pid"], row["name"], row["state"], row["seconds"]) for row in seen]
-        raise MigrationBlocked(describe(url), lock_timeout, blockers) from error
+        yield seen
     finally:
-        watch.cancel()
-        await asyncio.wait([watch])
+        await end(watch)
 
 
 async def _watch(pid: int, url: str, settings: Settings, pause: float, seen: list[DictRow]) -> None:

@@ -16,15 +16,16 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from operator import attrgetter
 from pathlib import Path
 from time import monotonic
 
 import psycopg
 
-from .errors import CheckpointerClosed, CheckpointRefused, DatabaseUnreachable
+from .errors import CheckpointerClosed, CheckpointRefused, DatabaseUnreachable, LeaseLost
+from .fence import INPUT, Fence
+from .postgres_json import encode
 from .postgres_retry import PatientPool
-from .postgres_rows import Row, Rows
+from .postgres_rows import Key, Row, Rows
 
 BATCH_CALLS = 200  # a longer batch would keep the event loop busy, and its callers waiting, for no gain
 BATCH_SIZE = 1 << 20  # bytes; a single call may have more
@@ -33,14 +34,13 @@ QUEUE_SIZE = 64 << 20  # bytes; callers wait while the queue holds more
 
 STORE = Path(__file__).with_suffix(".sql").read_text("utf-8")
 
-_by_key = attrgetter("key")
-
 
 @dataclass(slots=True, eq=False)
 class _Call:
-    """One caller: what it stores, how many bytes that is, and what it waits for."""
+    """One caller: what it stores and under which lease, how many bytes that is, and what it waits for."""
 
     rows: Rows
+    fence: Fence | None
     size: int
     stored: asyncio.Future[None]
 
@@ -79,8 +79,8 @@ class GroupCommit:
                 _tell(self._queue, CheckpointerClosed())  # a writer was cancelled; nobody is to wait for ever
                 self._left.set()
 
-    async def store(self, rows: Rows) -> None:
-        """Return when the rows are committed. Raises CheckpointRefused or DatabaseUnreachable.
+    async def store(self, rows: Rows, fence: Fence | None = None) -> None:
+        """Return when the rows are committed. Raises CheckpointRefused, DatabaseUnreachable or LeaseLost.
 
         A caller that is cancelled meanwhile leaves its rows behind: they are stored, as a finished node's should be.
         """
@@ -90,7 +90,7 @@ class GroupCommit:
             await self._left.wait()
         if self._closing:
             raise CheckpointerClosed
-        call = _Call(rows, size, asyncio.get_running_loop().create_future())
+        call = _Call(rows, fence, size, asyncio.get_running_loop().create_future())
         self._queue.append(call)
         self._queued += size
         self._arrived.set()
@@ -133,7 +133,7 @@ class GroupCommit:
         """Store a batch and tell its callers. It returns why it could not, and raises only what ends the process."""
         began = monotonic()
         try:
-            await self._pool.repeat(partial(self._send, _parameters(batch)))
+            held = await self._pool.repeat(partial(self._send, _parameters(batch)))
         except DatabaseUnreachable as error:
             # Who came meanwhile has waited through the same outage, and would wait as long again in the next batch.
             _tell([*batch, *self._queue], error)
@@ -158,14 +158,19 @@ class GroupCommit:
         else:
             size = sum(call.size for call in batch)
             self._figures.stored(len(batch), size, monotonic() - began, len(self._queue), self._pool.pool.get_stats())
+            for number, call in enumerate(batch):
+                if call.fence and number not in held:
+                    _tell([call], LeaseLost(call.fence.run_id, call.fence.attempt))
             for first in range(0, len(batch), WAKE_CALLS):
                 _tell(batch[first : first + WAKE_CALLS])
                 await asyncio.sleep(0)
         return None
 
-    async def _send(self, parameters: dict[str, str | bytes]) -> None:
+    async def _send(self, parameters: dict[str, str | bytes]) -> set[int]:
+        """Store a batch and return the numbers of the calls whose leases hold."""
         async with self._pool.connection() as connection:
-            await connection.execute(STORE, parameters)
+            cursor = await connection.execute(STORE, parameters)
+            return {row["number"] for row in await cursor.fetchall()}
 
 
 def _tell(calls: Sequence[_Call], error: Exception | None = None) -> None:
@@ -180,20 +185,36 @@ def _parameters(batch: Sequence[_Call]) -> dict[str, str | bytes]:
     parts: list[bytes] = []
     end = 1  # substr counts from one
 
-    def records(rows: list[Row]) -> str:
+    def records(rows: list[tuple[Row, str]]) -> str:
         nonlocal end
         rows.sort(key=_by_key)
         texts = []
-        for row in rows:
-            texts.append(f'{{"at":{end},"size":{len(row.blob)},{row.columns[1:]}')
+        for row, lease in rows:
+            texts.append(f'{{{lease}"at":{end},"size":{len(row.blob)},{row.columns[1:]}')
             parts.append(row.blob)
             end += len(row.blob)
         return f"[{','.join(texts)}]"
 
+    leases = [f'"lease":{number},' if call.fence else "" for number, call in enumerate(batch)]
+    calls = list(zip(batch, leases, strict=True))
     return {
-        "checkpoints": records([row for call in batch for row in call.rows.checkpoints]),
-        "blobs": records([row for call in batch for row in call.rows.blobs]),
-        "writes": records([row for call in batch if not call.rows.overwrite for row in call.rows.writes]),
-        "overwrites": records([row for call in batch if call.rows.overwrite for row in call.rows.writes]),
+        "leases": f"[{','.join(_lease(number, call.fence) for number, call in enumerate(batch) if call.fence)}]",
+        "checkpoints": records([(row, lease) for call, lease in calls for row in call.rows.checkpoints]),
+        "blobs": records([(row, lease) for call, lease in calls for row in call.rows.blobs]),
+        "writes": records(
+            [(row, lease) for call, lease in calls if not call.rows.overwrite for row in call.rows.writes]
+        ),
+        "overwrites": records(
+            [(row, lease) for call, lease in calls if call.rows.overwrite for row in call.rows.writes]
+        ),
         "blob": b"".join(parts),
     }
+
+
+def _by_key(pair: tuple[Row, str]) -> Key:
+    return pair[0].key
+
+
+def _lease(number: int, fence: Fence) -> str:
+    lease = {"number": number, "run_id": fence.run_id, "attempt": fence.attempt}
+    return encode({**lease, "input": fence.gives == INPUT, "answer": "" if fence.gives == INPUT else fence.gives})

@@ -13,7 +13,7 @@ from psycopg.rows import DictRow, dict_row
 from ..errors import PROGRAM
 from ..settings import Settings
 from .errors import BadDatabaseUrl, DatabaseUnreachable
-from .urls import describe
+from .urls import describe, normalise
 
 _SHORTEST_CONNECT_TIMEOUT = 2  # seconds; libpq and psycopg raise anything below to it
 
@@ -56,19 +56,24 @@ def connection_parameters(url: str, settings: Settings) -> dict[str, Any]:
 async def direct_connection(url: str, settings: Settings) -> AsyncIterator[AsyncConnection[DictRow]]:
     """Yield one connection. Raises DatabaseUnreachable for whatever the server, or the way to it, refuses."""
     parameters = connection_parameters(url, settings)
-    where = describe(url)
+    where, setting = describe(url), _setting(url, settings)
     try:
         async with asyncio.timeout(settings.database_timeout):
             connection: AsyncConnection[DictRow] = await AsyncConnection.connect(**parameters)
     except TimeoutError:
-        raise DatabaseUnreachable(where, f"no answer within {settings.database_timeout:g} s") from None
+        raise DatabaseUnreachable(where, f"no answer within {settings.database_timeout:g} s", setting) from None
     except (psycopg.Error, UnicodeError) as error:  # UnicodeError: a host name with an empty or overlong part
-        raise DatabaseUnreachable(where, _first_line(error)) from error
+        raise DatabaseUnreachable(where, _first_line(error), setting) from error
     async with connection:
         try:
             yield connection
         except psycopg.Error as error:
-            raise DatabaseUnreachable(where, _first_line(error)) from error
+            raise DatabaseUnreachable(where, _first_line(error), setting) from error
+
+
+def _setting(url: str, settings: Settings) -> str:
+    direct = settings.database_direct_url.get_secret_value()
+    return "DATABASE_DIRECT_URL" if direct and url == normalise(direct) else "DATABASE_URL"
 
 
 def _first_line(error: Exception) -> str:

@@ -30,17 +30,17 @@ class Figures:
     bytes: int = 0
     seconds: float = 0.0  # of all batches together; several may be under way at once
     largest_batch: int = 0  # calls
-    longest_batch: float = 0.0  # seconds
-    longest_queue: int = 0  # calls
     retries: int = 0
     refusals: int = 0
 
     def __str__(self) -> str:
         """Return the totals in words."""
         mean = f", {self.seconds / self.batches * 1000:.1f} ms each" if self.batches else ""
-        batches = f"{self.batches} batches of up to {self.largest_batch}{mean}"
-        faults = f"{self.retries} retries, {self.refusals} refusals"
-        return f"{self.calls} calls and {self.bytes / 1000:.0f} kB in {batches}; {faults}"
+        batches = f"batches: {self.batches} (up to {self.largest_batch} calls{mean})"
+        return (
+            f"calls: {self.calls} ({self.bytes / 1000:.0f} kB), {batches}, retries: {self.retries}, refusals: "
+            f"{self.refusals}"
+        )
 
     def stored(self, calls: int, size: int, seconds: float, waiting: int, pool: Mapping[str, int]) -> None:
         """Count a batch of `size` bytes; `waiting` calls are in the queue, `pool` is what the pool says of itself."""
@@ -49,8 +49,6 @@ class Figures:
         self.bytes += size
         self.seconds += seconds
         self.largest_batch = max(self.largest_batch, calls)
-        self.longest_batch = max(self.longest_batch, seconds)
-        self.longest_queue = max(self.longest_queue, waiting)
         _batch_size.record(calls)
         _batch_bytes.record(size)
         _batch_duration.record(seconds)

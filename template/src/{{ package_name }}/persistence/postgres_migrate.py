@@ -17,13 +17,17 @@ indexes are looked at in every migration, after the last step and not only with 
 
 import asyncio
 import random
+from typing import Protocol, cast
 
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from psycopg import AsyncConnection, sql
 from psycopg.rows import DictRow
 
+from ..rooms import optional
 from ..settings import Settings
 from .errors import DirectUrlPooled, MigrationBusy
+from .ledger.postgres_tables import create_tables
+from .ledger.tables import CREATE_VERSIONS
 from .postgres_blockers import naming_blockers
 from .postgres_connect import direct_connection
 from .postgres_schema import LOOK_WITHOUT_TABLES, check_library, check_version, check_writable, is_pooled, look
@@ -51,13 +55,16 @@ FROM pg_index
 JOIN pg_class ON pg_class.oid = indexrelid
 JOIN pg_namespace ON pg_namespace.oid = relnamespace
 WHERE NOT indisvalid
-    AND indrelid IN (to_regclass('checkpoints'), to_regclass('checkpoint_blobs'), to_regclass('checkpoint_writes'))
+    AND indrelid IN (
+        to_regclass('checkpoints'), to_regclass('checkpoint_blobs'), to_regclass('checkpoint_writes'),
+        to_regclass('agent_runs'), to_regclass('agent_questions'), to_regclass('agent_audit')
+    )
 ORDER BY leftover DESC, relname  -- first what only has to go
 """
 DROP_INDEX = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}")
 REINDEX = sql.SQL("REINDEX INDEX CONCURRENTLY {}")
 
-_LOCK = 0x6C67_6D69_6772_6174  # "lgmigrat": any number that nothing else in the database uses
+MIGRATION_LOCK = 0x6C67_6D69_6772_6174  # "lgmigrat": any number that nothing else in the database uses
 _POLL = (0.05, 0.25)  # seconds between two looks, drawn anew each time so that processes spread
 
 
@@ -74,7 +81,12 @@ async def migrate(url: str, settings: Settings, wait: float) -> list[str]:
         await _lock(connection, where, wait)
         await connection.execute(SET_TIMEOUTS, (f"{LOCK_TIMEOUT * 1000:.0f}ms",))
         async with naming_blockers(connection, url, settings, LOCK_TIMEOUT):
-            return [*await _create(connection, where), *await _repair(connection)]
+            return [
+                *await _create(connection, where),
+                *await create_tables(connection),
+                *await _create_queue(connection, where),
+                *await _repair(connection),
+            ]
 
 
 async def _check_server(connection: AsyncConnection[DictRow], where: str) -> None:
@@ -90,7 +102,7 @@ async def _lock(connection: AsyncConnection[DictRow], where: str, wait: float) -
     loop = asyncio.get_running_loop()
     deadline = loop.time() + wait
     while True:
-        row = await (await connection.execute(TRY_LOCK, (_LOCK,))).fetchone()
+        row = await (await connection.execute(TRY_LOCK, (MIGRATION_LOCK,))).fetchone()
         if row is not None and row["locked"]:
             return
         if loop.time() > deadline:
@@ -99,10 +111,20 @@ async def _lock(connection: AsyncConnection[DictRow], where: str, wait: float) -
 
 
 async def _create(connection: AsyncConnection[DictRow], where: str) -> list[str]:
+    await connection.execute(CREATE_VERSIONS)  # without it nobody can look
     before = check_version(await look(connection, where), where)
     await AsyncPostgresSaver(connection).setup()
     steps = enumerate(AsyncPostgresSaver.MIGRATIONS)
     return [f"version {number}: {_head(statement)}" for number, statement in steps if number > before]
+
+
+class _Queue(Protocol):
+    async def create_queue(self, connection: AsyncConnection[DictRow], where: str) -> list[str]: ...
+
+
+async def _create_queue(connection: AsyncConnection[DictRow], where: str) -> list[str]:
+    room = optional("worker.schema")
+    return await cast("_Queue", room).create_queue(connection, where) if room else []
 
 
 async def _repair(connection: AsyncConnection[DictRow]) -> list[str]:

@@ -17,11 +17,11 @@ from langgraph.checkpoint.base import WRITES_IDX_MAP, ChannelVersions, Checkpoin
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.types import ERROR, _DeltaSnapshot
 
-from .errors import BadName, ValueRefused
+from .errors import BadName, SealedElsewhere, ValueRefused
 from .exact_text import has_surrogates
 from .postgres_json import check_name, encode, encode_checkpoint, encode_names, metadata_of, scrubbing, searchable
 from .postgres_reading import RowReader
-from .postgres_seal_marks import CLEAR
+from .postgres_seal_marks import CLEAR, key_in
 
 if TYPE_CHECKING:  # it needs `cryptography`, which a process without a key never imports
     from .postgres_sealing import Sealing
@@ -157,6 +157,23 @@ class RowFormat(RowReader):
                 columns = f'{place},"idx":{index},"channel":{_quoted(channel)},"type":"{kind}"}}'
                 rows[key] = Row(key, columns, blob)
         return Rows(thread, writes=list(rows.values()), overwrite=overwrite)
+
+    @property
+    def sealed(self) -> bool:
+        """Whether there is a key."""
+        return self._sealing is not None
+
+    def seal(self, thread: str, place: Key, kind: str, value: bytes) -> tuple[str, bytes]:
+        """Return a value's type and bytes as they are stored at `place`."""
+        return self._sealing.seal(thread, place, kind, value) if self._sealing else (kind, value)
+
+    def unseal(self, thread: str, place: Key, kind: str, value: bytes) -> tuple[str, bytes]:
+        """Return a stored value's type and bytes. Raises NotSealed, SealedElsewhere or SealBroken."""
+        if self._sealing:
+            return self._sealing.open(thread, place, kind, value)
+        if key := key_in(kind):
+            raise SealedElsewhere(thread, key, ())
+        return kind, value
 
     def _may_have_been_inline(self, value: object) -> bool:
         """Whether the checkpoint before may hold the value in its JSON."""

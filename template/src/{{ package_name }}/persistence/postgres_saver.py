@@ -21,7 +21,11 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from psycopg import AsyncCursor
 from psycopg.rows import DictRow, dict_row
 
+from .clock import follow
 from .errors import SealingImpossible, ValueUnreadable
+from .fence import fence_of_checkpoint, fence_of_writes, is_blank
+from .ledger.postgres_notices import Notices
+from .ledger.postgres_store import Gathers, PostgresStore
 from .postgres_commit import GroupCommit
 from .postgres_figures import Figures
 from .postgres_retry import PatientPool
@@ -46,13 +50,29 @@ class PostgresSaver(AsyncPostgresSaver):
     """A drop-in for LangGraph's saver, on the same tables."""
 
     def __init__(
-        self, pool: PatientPool, commit: GroupCommit, serde: SerializerProtocol, row_format: RowFormat | None = None
+        self,
+        pool: PatientPool,
+        commit: GroupCommit,
+        serde: SerializerProtocol,
+        row_format: RowFormat | None = None,
+        notices: Notices | None = None,
+        *,
+        gathers: Gathers | None = None,
     ) -> None:
         """Use a pool and a group commit that are open for as long as the saver is used."""
         super().__init__(pool.pool, serde=serde)
         self._pool = pool
         self._commit = commit
         self._format = row_format or RowFormat()
+        self._notices = notices
+        self._gathers = gathers or {}
+
+    @property
+    def store(self) -> PostgresStore:
+        """What the ledger is kept in."""
+        if self._notices is None:
+            raise TypeError("a saver that open_checkpointer did not open has no ledger")
+        return PostgresStore(self._pool, self.serde, self._format, self._notices, self._gathers)
 
     @property
     def figures(self) -> Figures:
@@ -79,10 +99,11 @@ class PostgresSaver(AsyncPostgresSaver):
     ) -> RunnableConfig:
         """Return when the checkpoint is committed.
 
-        Raises CheckpointRefused or DatabaseUnreachable, and before anything is sent what RowFormat raises.
+        Raises CheckpointRefused, DatabaseUnreachable or LeaseLost, and before anything is sent what RowFormat raises.
         """
         rows = self._format.checkpoint_rows(self.serde, config, checkpoint, metadata, new_versions)
-        await self._commit.store(rows)
+        namespace = config["configurable"].get("checkpoint_ns", "")
+        await self._commit.store(rows, fence_of_checkpoint(namespace, metadata.get("source")))
         self._format.stored.add(rows.scalars)
         ids = config["configurable"]
         return {
@@ -96,15 +117,21 @@ class PostgresSaver(AsyncPostgresSaver):
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        """Return when a task's writes are committed. Raises CheckpointRefused or DatabaseUnreachable."""
+        """Return when a task's writes are committed. Raises CheckpointRefused, DatabaseUnreachable or LeaseLost."""
         if writes:
-            await self._commit.store(self._format.write_rows(self.serde, config, writes, task_id, task_path))
+            fence = fence_of_writes(channel for channel, _ in writes)
+            await self._commit.store(self._format.write_rows(self.serde, config, writes, task_id, task_path), fence)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return the checkpoint that the config names, or the thread's newest. Raises DatabaseUnreachable."""
         check_ids(config)
+        if is_blank(config["configurable"]):
+            return None
         read = super().aget_tuple
-        return await self._pool.repeat(lambda: read(config))
+        found = await self._pool.repeat(lambda: read(config))
+        if found:
+            follow(found.checkpoint["id"])
+        return found
 
     async def alist(
         self,

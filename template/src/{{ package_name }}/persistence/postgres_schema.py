@@ -10,20 +10,26 @@ time, was it what pg_backend_pid() says; on all of 200 direct ones it was. In se
 """
 
 import asyncio
+from typing import Protocol, cast
 
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from psycopg import AsyncConnection, errors, sql
 from psycopg.rows import DictRow
 
+from ..rooms import optional
 from ..settings import Settings
 from .errors import (
     DatabaseReadOnly,
+    DatabaseUnreachable,
     DirectUrlMissing,
+    LedgerMissing,
+    LedgerUnknown,
     RightsMissing,
     SchemaDamaged,
     SchemaMissing,
     SchemaUnknown,
 )
+from .ledger.tables import KNOWN_VERSION as KNOWN_LEDGER
 from .postgres_connect import direct_connection
 from .urls import describe
 
@@ -37,14 +43,19 @@ SELECT
     current_setting('transaction_read_only')::boolean AS read_only,
     quote_ident(current_user) AS role,
     (SELECT max(v) FROM checkpoint_migrations) AS version,
+    (SELECT coalesce(max(v), 0) FROM agent_versions) AS ledger,
     to_regclass('checkpoints') IS NOT NULL
         AND to_regclass('checkpoint_blobs') IS NOT NULL
-        AND to_regclass('checkpoint_writes') IS NOT NULL AS complete,
+        AND to_regclass('checkpoint_writes') IS NOT NULL
+        AND to_regclass('agent_runs') IS NOT NULL
+        AND to_regclass('agent_questions') IS NOT NULL
+        AND to_regclass('agent_audit') IS NOT NULL AS complete,
     ARRAY(
-        SELECT format('%s ON %s.%I', string_agg(needed, ', '), relnamespace::regnamespace, relname)
-        FROM pg_class, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS needed
+        SELECT format('%s ON %s.%I', string_agg(needed, ', ' ORDER BY place), relnamespace::regnamespace, relname)
+        FROM pg_class, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) WITH ORDINALITY AS one (needed, place)
         WHERE pg_class.oid IN (
-                to_regclass('checkpoints'), to_regclass('checkpoint_blobs'), to_regclass('checkpoint_writes')
+                to_regclass('checkpoints'), to_regclass('checkpoint_blobs'), to_regclass('checkpoint_writes'),
+                to_regclass('agent_runs'), to_regclass('agent_questions')
             )
             AND NOT has_table_privilege(pg_class.oid, needed)
         GROUP BY relnamespace, relname
@@ -86,6 +97,10 @@ async def check_schema(url: str, settings: Settings) -> None:
         silence = loop.call_at(deadline, connection.pgconn.finish)
         try:
             row = await look(connection, where)
+        except errors.OperationalError:
+            if loop.time() < deadline:
+                raise
+            raise DatabaseUnreachable(where, f"no answer within {settings.database_timeout:g} s") from None
         finally:
             silence.cancel()
         if row is None:
@@ -93,21 +108,35 @@ async def check_schema(url: str, settings: Settings) -> None:
         if is_pooled(connection, row) and not settings.database_direct_url.get_secret_value():
             raise DirectUrlMissing(where)
         check_writable(row, where)
-        if row["lacking"]:
-            raise RightsMissing(where, row["role"], row["lacking"])
+        room = cast("_Queue | None", optional("worker.schema"))
+        queue = await room.look_at_queue(connection) if room else {"lacking": []}
+        if lacking := [*row["lacking"], *queue["lacking"]]:
+            raise RightsMissing(where, row["role"], lacking)
         if check_version(row, where) < KNOWN_SCHEMA:
             raise SchemaMissing(where, -1 if row["version"] is None else row["version"], KNOWN_SCHEMA)
+        if row["ledger"] < KNOWN_LEDGER:
+            raise LedgerMissing(where)
+        if room:
+            room.check_queue(queue, where)
+
+
+class _Queue(Protocol):
+    async def look_at_queue(self, connection: AsyncConnection[DictRow]) -> DictRow: ...
+
+    def check_queue(self, row: DictRow, where: str) -> None: ...
 
 
 async def look(connection: AsyncConnection[DictRow], where: str) -> DictRow | None:
     """Return LOOK's row, None without the table of migrations. Raises RightsMissing where it cannot be read."""
     try:
         return await (await connection.execute(LOOK)).fetchone()
-    except errors.UndefinedTable:
+    except errors.UndefinedTable as error:
+        if "agent_versions" in str(error):
+            raise LedgerMissing(where) from None
         return None
     except errors.InsufficientPrivilege:
         role = sql.Identifier(connection.info.user).as_string(connection)
-        raise RightsMissing(where, role, ["SELECT ON checkpoint_migrations"]) from None
+        raise RightsMissing(where, role, ["SELECT ON checkpoint_migrations", "SELECT ON agent_versions"]) from None
 
 
 def is_pooled(connection: AsyncConnection[DictRow], row: DictRow) -> bool:
@@ -128,7 +157,9 @@ def check_version(row: DictRow | None, where: str) -> int:
     version = int(row["version"])
     if version > KNOWN_SCHEMA:
         raise SchemaUnknown(where, version, KNOWN_SCHEMA, _NEWER_TABLES)
-    if version == KNOWN_SCHEMA and not row["complete"]:
+    if row["ledger"] > KNOWN_LEDGER:
+        raise LedgerUnknown(where, row["ledger"], KNOWN_LEDGER)
+    if version == KNOWN_SCHEMA and row["ledger"] == KNOWN_LEDGER and not row["complete"]:
         raise SchemaDamaged(where)
     return version
 

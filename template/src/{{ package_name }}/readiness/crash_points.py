@@ -5,8 +5,8 @@ process. A process that is to be killed sends itself SIGKILL at the first point 
 is flushed, closed or caught. So a thread that is gone on with again and again dies once at every point, and moves on
 by one.
 
-The points cover each superstep: before it (the last checkpoint is stored), inside (a node begins; a node has done its
-work, and no database knows), and after it (the node's writes are stored, the next checkpoint is not).
+The points cover each superstep: before it (the last checkpoint is stored), inside (a node begins; a node or a @task has
+done its work, and no database knows), and after it (the node's writes are stored, the next checkpoint is not).
 """
 
 import asyncio
@@ -30,7 +30,10 @@ from langgraph.checkpoint.base import (
 
 from ..runs.status import UNDONE
 
-POINTS = frozenset({"node started", "node finished", "writes stored", "checkpoint stored", "answer sent"})
+POINTS = frozenset(
+    {"node started", "node finished", "task finished", "writes stored", "checkpoint stored", "answer sent"}
+)
+RESULT = "__return__"  # where the result of a @task is written, which callbacks do not tell of
 
 
 class Journal:
@@ -147,8 +150,10 @@ class SaverPoints(BaseCheckpointSaver[Any]):
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        """Store a task's writes; a point is reached when they are stored."""
+        """Store a task's writes; a point is reached when they are stored, and before it, when a @task has ended."""
         async with self._turn:
+            if any(channel == RESULT for channel, _ in writes):
+                self._journal.reach("task finished", task_path)
             await self._inner.aput_writes(config, writes, task_id, task_path)
             over = any(channel not in UNDONE for channel, _ in writes)
             kind = "" if over else f" {sorted({channel for channel, _ in writes})}"

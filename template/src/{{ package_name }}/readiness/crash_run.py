@@ -11,7 +11,7 @@ from typing import Any
 from langchain_core.messages import BaseMessage
 
 from ..agent import AgentSettings, build_graph, checkpoint_types, scenarios
-from ..persistence import open_checkpointer
+from ..persistence import open_checkpointer, open_ledger
 from ..runs import Runs, ThreadStatus, UnknownThread
 from ..scenario import Scenario
 from .crash_points import Journal, NodePoints, SaverPoints
@@ -61,9 +61,10 @@ async def _run_case(case: Case, *, kill: bool) -> None:
     places: dict[str, str] = {}
     async with open_checkpointer(case.database_url, settings=settings, types=checkpoint_types) as checkpointer:
         graph = build_graph().compile(checkpointer=SaverPoints(checkpointer, journal, places))
-        runs = Runs(graph.with_config(callbacks=[NodePoints(journal, places)]), settings)
+        watched = graph.with_config(callbacks=[NodePoints(journal, places)])
         try:
-            status = await _run_to_the_end(runs, case, scenario, journal)
+            async with Runs(watched, settings, open_ledger(checkpointer)) as runs:
+                status = await _run_to_the_end(runs, case, scenario, journal)
             result = {"state": _plain(status.values), "effects": scenario.effects(settings)}
         except Exception as error:  # noqa: BLE001 - whatever it is, the check reports it as the case's result
             result = {"error": f"{type(error).__name__}: {error}"}
@@ -71,7 +72,12 @@ async def _run_case(case: Case, *, kill: bool) -> None:
 
 
 def _settings(case: Case, scenario: Scenario) -> AgentSettings:
-    own = {"data_dir": case.folder, "environment": "test", "database_direct_url": case.direct_url}
+    own = {
+        "run_crash_limit": 1000,
+        "data_dir": case.folder,
+        "environment": "test",
+        "database_direct_url": case.direct_url,
+    }
     return AgentSettings(_env_file=None, **{**own, **scenario.settings})
 
 

@@ -1,12 +1,18 @@
-"""Opening the runs of a process: the checkpointer, and the graph compiled once."""
+"""Opening the runs of a process: the checkpointer, the graph compiled once, and the queue if there is one."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Protocol, cast
 
 from ..agent import AgentSettings, build_graph, checkpoint_types
 from ..errors import PROGRAM
-from ..persistence import open_checkpointer
+from ..persistence import Also, open_checkpointer, open_ledger
+from ..rooms import optional
 from .runs import Runs
+
+
+class _Queue(Protocol):
+    enqueue: Also
 
 
 @asynccontextmanager
@@ -16,4 +22,12 @@ async def open_runs(settings: AgentSettings) -> AsyncIterator[Runs]:
     Raises the errors of `persistence`, each with its remedy, when the database cannot be used.
     """
     async with open_checkpointer(settings.checkpoint_url, settings=settings, types=checkpoint_types) as checkpointer:
-        yield Runs(build_graph().compile(checkpointer=checkpointer, name=PROGRAM), settings)
+        graph = build_graph().compile(checkpointer=checkpointer, name=PROGRAM)
+        async with Runs(graph, settings, open_ledger(checkpointer, _queue(settings))) as runs:
+            yield runs
+
+
+def _queue(settings: AgentSettings) -> Also | None:
+    """Return what makes a job for each run that is ready; None without workers, or in a file of this machine."""
+    room = None if settings.checkpoint_url.startswith("sqlite") else optional("worker.queue")
+    return cast("_Queue", room).enqueue if room else None

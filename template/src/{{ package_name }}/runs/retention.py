@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
+from uuid import uuid4
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END
@@ -32,6 +33,8 @@ from langgraph.graph.state import CompiledStateGraph
 from ..persistence import HistoryNeeded, Retention, Rows, StoredThread, oldest_id
 from ..settings import Settings, redact
 from .config import graph_version, run_config
+from .keeper import Keeper
+from .reservation import reserved
 from .status import EXPIRED, ThreadStatus, read_status
 from .threads import ThreadId
 
@@ -104,6 +107,11 @@ class Purged:
     rows: int = 0
     actions: Counter[Kind] = field(default_factory=Counter)
 
+    def __str__(self) -> str:
+        """Return the sum in words."""
+        actions = "".join(f", {number} {kind}" for kind, number in sorted(self.actions.items()))
+        return f"{self.threads} threads looked at{actions}; {self.rows} rows went"
+
     @property
     def wrong(self) -> bool:
         """Tell whether a person should look at something."""
@@ -121,6 +129,7 @@ class Forgetting:
         graph: CompiledStateGraph[Any, Any, Any, Any],  # Any: whatever state and context it has
         checkpointer: BaseCheckpointSaver[Any],  # Any: the type of its versions
         retention: Retention,
+        keeper: Keeper,
         policy: Policy,
         *,
         dry_run: bool = False,
@@ -130,6 +139,8 @@ class Forgetting:
         self._graph = graph
         self._checkpointer = checkpointer
         self._retention = retention
+        self._ledger = keeper.ledger
+        self._keeper = keeper
         self._policy = policy
         self._dry_run = dry_run
         self._archive = archive
@@ -218,9 +229,17 @@ class Forgetting:
         thread, file, archived = stored.thread_id, None, None
         if self._dry_run:
             return Action("deleted", thread, since, (await self._retention.count(thread)).total)
-        if self._archive is not None:
-            file, archived = await self._retention.archive(thread, stored.head, self._archive)
-        gone = await self._retention.delete(thread, stored.head, archived)
+        async with reserved(self._keeper, ThreadId(thread), "purge") as entry:
+            if entry is None:
+                return Action("in use", thread, since, text="a run of it is not over")
+            if self._archive is not None:
+                file, archived = await self._retention.archive(thread, stored.head, self._archive)
+            gone = await self._retention.delete(thread, stored.head, archived)
+            if gone is not None:
+                await self._ledger.note(
+                    "deleted", entry, f"purged: {self._policy}{f'; kept as {file}' if file else ''}"
+                )
+        await self._ledger.forget(thread)
         if gone is None:  # the file stays: perhaps another purge has written the same one, and deleted the thread
             return Action("in use", thread, since, text="it changed while it was to be deleted")
         return Action("deleted", thread, since, gone.total, f"archived as {file}" if file else "")
@@ -247,7 +266,10 @@ class Forgetting:
             return action
         asked = json.dumps([interrupt.value for interrupt in status.interrupts], ensure_ascii=False, default=str)
         shown = asked.encode("utf-8", "replace").decode()[:LONGEST_RECORD]
-        config = run_config(status.thread_id, recursion_limit=1, graph_version=graph_version(self._graph))
+        for run in await self._ledger.line(status.thread_id):
+            await self._ledger.expire(run.run_id, "nobody answered it (PAUSED_TTL_DAYS)")
+        name = str(uuid4())
+        config = run_config(status.thread_id, name, recursion_limit=1, graph_version=graph_version(self._graph))
         config["metadata"][EXPIRED] = f"expired on {now.isoformat()}, unanswered since {status.updated}: {shown}"
         config["configurable"] |= {"checkpoint_ns": "", "checkpoint_id": stored.head}
         for _ in range(CLEARINGS):

@@ -7,11 +7,14 @@ from typing import Any, Literal
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, PendingWrite
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import Interrupt
+from langgraph.types import Interrupt, StateSnapshot
 
+from ..persistence import Question, Run
+from .holder import is_dead
+from .keeper import LEASE
 from .threads import ThreadId
 
-Condition = Literal["unfinished", "waiting", "done", "failed"]
+Condition = Literal["queued", "running", "unfinished", "waiting", "done", "failed", "cancelled"]
 
 UNDONE = frozenset({"__interrupt__", "__resume__", "__error__", "__error_source_node__", "__scheduled__"})
 """Channels that a task writes before it is done; a write to any other means that the task has finished."""
@@ -22,11 +25,10 @@ EXPIRED = "expired"
 
 @dataclass(frozen=True)
 class ThreadStatus:
-    """A thread's condition.
+    """A thread's condition, which is that of its run: of the first that is not over, or else of the last.
 
-    unfinished: a run is at work, or stopped in the middle and `resume` goes on. waiting: for an answer to `interrupts`.
-    done, failed: the last run has ended, failed with the text in the state's `failure` or, when nobody answered it in
-    time, in `expired`.
+    queued: accepted, and nobody has begun. running: a process is at work on it. unfinished: no process is, and `resume`
+    goes on. waiting: for an answer to `questions`. done, failed, cancelled: it is over; `error` says why.
     """
 
     thread_id: ThreadId
@@ -37,7 +39,11 @@ class ThreadStatus:
     next: tuple[str, ...]  # the nodes that would work next
     interrupts: tuple[Interrupt, ...]
     values: Mapping[str, Any]  # Any: the state's values are the team's own
+    error: str = ""
     expired: str = ""
+    run: Run | None = None  # None for a thread whose runs are not in the ledger
+    questions: tuple[Question, ...] = ()
+    behind: int = 0  # runs that were accepted and go after this one
 
 
 async def read_status(
@@ -77,8 +83,37 @@ async def read_status(
         next=snapshot.next,
         interrupts=interrupts,
         values=snapshot.values,
+        error=expired or str(snapshot.values.get("failure") or ""),
         expired=expired,
     )
+
+
+def status_of_run(run: Run, snapshot: StateSnapshot | None, **more: Any) -> ThreadStatus:  # Any: as in ThreadStatus
+    """Return the status of a run's thread, whose state is `snapshot`; None before its first checkpoint."""
+    found = snapshot if snapshot and snapshot.created_at else None
+    expired = str((found.metadata or {}).get(EXPIRED, "")) if found else ""
+    condition: Condition = run.status
+    if run.status == "running" and is_abandoned(run):
+        condition = "unfinished"
+    return ThreadStatus(
+        thread_id=ThreadId(run.thread_id),
+        run_id=run.run_id,
+        condition=condition,
+        step=(found.metadata or {}).get("step", -1) if found else -1,
+        updated=(found and found.created_at) or run.changed_at.isoformat(),
+        next=found.next if found else (),
+        interrupts=tuple(i for task in found.tasks if task.result is None for i in task.interrupts) if found else (),
+        values=found.values if found else {},
+        error=expired or run.error,
+        expired=expired,
+        run=run,
+        **more,
+    )
+
+
+def is_abandoned(run: Run) -> bool:
+    """Return whether nobody executes a running run any more: its process is dead, or silent for too long."""
+    return run.silent > LEASE or is_dead(run.holder)
 
 
 def _finished_tasks(pending: Sequence[PendingWrite]) -> set[str]:

@@ -5,8 +5,8 @@ import os
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from operator import add
 from pathlib import Path
@@ -16,7 +16,8 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from acme_agent.persistence import migrate
+from acme_agent.persistence import migrate, open_checkpointer
+from acme_agent.persistence.postgres_saver import PostgresSaver
 from acme_agent.readiness.postgres_programs import unprivileged_account
 from acme_agent.readiness.postgres_server import create_database, drop_database, postgres_server
 from acme_agent.settings import Settings
@@ -239,3 +240,12 @@ def make_chain() -> Callable[..., Chain]:
         return Chain(saver, [f"n{number}" for number in range(1, size + 1)], happening, text)
 
     return make
+
+
+@asynccontextmanager
+async def opened(url: str, **settings: Any) -> AsyncIterator[PostgresSaver]:
+    """Yield a saver as an app has it, but for what `settings` say."""
+    values = {"database_pool_max": 4, **settings}
+    async with open_checkpointer(url, settings=Settings(_env_file=None, **values)) as saver:
+        assert isinstance(saver, PostgresSaver)
+        yield saver

@@ -2,16 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from acme_agent.persistence import DatabaseUnreachable, open_checkpointer, postgres_commit
+from acme_agent.persistence import DatabaseUnreachable, postgres_commit
 from acme_agent.persistence.postgres_saver import PostgresSaver
-from acme_agent.settings import Settings
 from langgraph.checkpoint.base import empty_checkpoint
+
+from .conftest import opened
 
 if TYPE_CHECKING:
     from plumbing.faults.conftest import OwnServer
@@ -21,14 +21,6 @@ pytestmark = pytest.mark.anyio
 PATIENCE = 1.0  # seconds, of a run that is to give up
 POOL_CLOSES = 5.0  # seconds that the pool grants its attempts to connect
 SLACK = 1.0  # seconds, for a slow machine
-
-
-@asynccontextmanager
-async def opened(url: str, **settings: Any) -> AsyncIterator[PostgresSaver]:
-    values = {"database_pool_max": 4, **settings}
-    async with open_checkpointer(url, settings=Settings(_env_file=None, **values)) as saver:
-        assert isinstance(saver, PostgresSaver)
-        yield saver
 
 
 async def put(saver: PostgresSaver, thread: str) -> None:

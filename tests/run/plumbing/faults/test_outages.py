@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from acme_agent.agent import AgentSettings
-from acme_agent.persistence import DatabaseUnreachable, open_checkpointer
-from acme_agent.persistence.postgres_saver import PostgresSaver
+from acme_agent.persistence import DatabaseUnreachable, open_ledger
 from acme_agent.runs import Runs
-from acme_agent.settings import Settings
 from psycopg.conninfo import conninfo_to_dict
+
+from .conftest import opened
 
 if TYPE_CHECKING:
     from plumbing.faults.conftest import Chain, Disk, OwnServer
@@ -26,14 +26,6 @@ OUTAGE = 5.0  # seconds
 PATIENCE = 1.0  # seconds, of a run that is to give up
 SLACK = 1.0  # seconds, for a slow machine
 FINISHED = {"steps": [f"n{number}" for number in range(1, 9)]}
-
-
-@asynccontextmanager
-async def opened(url: str, **settings: Any) -> AsyncIterator[PostgresSaver]:
-    values = {"database_pool_max": 4, **settings}
-    async with open_checkpointer(url, settings=Settings(_env_file=None, **values)) as saver:
-        assert isinstance(saver, PostgresSaver)
-        yield saver
 
 
 async def fast(server: "OwnServer") -> None:
@@ -256,7 +248,7 @@ async def test_a_read_only_database_fails_the_run_until_it_is_mended(
 
     async with opened(own_database, database_patience=PATIENCE) as saver:
         chain = make_chain(saver, happening)
-        runs = Runs(chain.graph, AgentSettings(_env_file=None))
+        runs = Runs(chain.graph, AgentSettings(_env_file=None), open_ledger(saver))
         with pytest.raises(DatabaseUnreachable, match="read-only transaction"):
             await runs.start({"steps": []}, thread="a")
         assert (await runs.status("a")).condition == "unfinished"
