@@ -15,6 +15,7 @@ VARIANTS = [
     "stock, `from_conn_string`",
     "stock over a pool",
     "**ours**",
+    "**ours**, with two bare statements a run",
     "**ours**, as runs of the ledger",
 ]
 FLOOR = "plain SQL, the same rows"

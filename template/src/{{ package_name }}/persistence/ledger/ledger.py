@@ -28,9 +28,10 @@ class Ledger(Asking):
         `payload` is the graph's input, or None to go on from where the thread stands. `made_by` are `graph_version` and
         `release`.
         """
-        rows = await self.store.rows(sql.BEGIN, {**self._accepted(run, thread, payload, made_by), "holder": holder})
-        if rows:
-            return run_of(rows[0])
+        accepted = self._accepted(run, thread, payload, made_by)
+        rows = await self.store.rows(sql.BEGIN, {**accepted, "holder": holder})
+        if rows:  # the database need not send the input back
+            return run_of({**rows[0], "input_type": accepted["input_type"], "input": accepted["input"]})
         mine = await self.find(run)  # the answer to a first attempt may have been lost
         return mine if mine and mine.holder == holder else None
 

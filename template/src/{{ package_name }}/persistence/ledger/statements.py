@@ -28,7 +28,7 @@ WHERE NOT EXISTS (
 )
 ORDER BY thread
 ON CONFLICT DO NOTHING
-RETURNING <run>, input_type, input, <blank> AS blank
+RETURNING <run>, <blank> AS blank
 """
 ACCEPT = """
 INSERT INTO agent_runs (
