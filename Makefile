@@ -8,7 +8,7 @@ RUN = $(UV) run --quiet
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench chaos lint format
+.PHONY: help demo test bench docs chaos lint format
 
 help: ## Show these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ test: lint ## Lint, types, and generated projects: rendered, updated, run
 bench: $(UV) ## Compare the checkpointers on a real PostgreSQL, into docs/performance.md (a quarter of an hour)
 	@mkdir -p .build && ln -sfn '../template/src/{{ package_name }}' .build/acme_agent
 	@PYTHONPATH=.build:tests $(RUN) --group bench python -m bench
+
+docs: $(UV) ## Write the standard's page from the checks' own texts, into template/docs/standard.md
+	@mkdir -p .build && ln -sfn '../template/src/{{ package_name }}' .build/acme_agent
+	@PYTHONPATH=.build $(RUN) python -m acme_agent.readiness.page > template/docs/standard.md
 
 chaos: $(UV) ## Five minutes of runs on workers that are killed, frozen and stopped at random
 	@mkdir -p .build && ln -sfn '../template/src/{{ package_name }}' .build/acme_agent

@@ -131,6 +131,8 @@ def test_features_appear_and_go_with_their_answer(projects: dict[str, Path]) -> 
             project / ".gitlab-ci.yml": answers["ci"] == "gitlab",
             project / "compose.yaml": postgres,
             project / "deploy" / "migrate-job.yaml": postgres,
+            project / "deploy" / "purge-cronjob.yaml": postgres,
+            project / "deploy" / "purge.crontab": not postgres,
             project / "docs" / "alternatives-temporal.md": postgres,
             project / "docs" / "alternatives-langgraph-server.md": postgres,
             project / "Dockerfile": True,
@@ -223,6 +225,11 @@ def test_the_nightly_purge_has_the_settings_without_which_it_does_not_start(whol
         given = {entry["name"] for entry in container["env"]}
         assert {"DATABASE_URL", "CHECKPOINT_KEY", "CHECKPOINT_KEY_OLD"} <= given
         assert ("DATABASE_DIRECT_URL" in given) is (backend == "postgres+pgbouncer")
+    assert [path.name for path in (whole["sqlite"] / "deploy").iterdir()] == ["purge.crontab"]
+    lines = (whole["sqlite"] / "deploy" / "purge.crontab").read_text().splitlines()
+    policy = {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
+    assert dict(line.split("=") for line in lines if re.match(r"[A-Z_]+=", line)) == policy
+    assert lines[-1].startswith(f"{job['spec']['schedule']} cd /srv/support-agent && .venv/bin/support-agent purge ")
 
 
 def test_ci_tests_the_oldest_python_and_every_later_one(projects: dict[str, Path]) -> None:

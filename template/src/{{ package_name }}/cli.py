@@ -33,6 +33,8 @@ app = typer.Typer(
 app.add_typer(maintenance.app)
 if _worker := optional("worker.command"):
     app.add_typer(_worker.app)
+if _record := optional("readiness.record"):
+    app.add_typer(_record.app)
 
 
 def main() -> None:

@@ -18,7 +18,8 @@ class Scenario:
     `input` is the graph's input. `settings` replaces fields of the team's settings for this scenario, above all the
     model by a scripted one. `answers` are given to the run's interrupts, in order. `expected` is the part of the final
     state that the scenario promises. `effects` lists what the run has done to the world outside, under the settings it
-    ran with; a crashed and resumed run must list the same as an undisturbed one.
+    ran with; a crashed and resumed run must list the same as an undisturbed one. `secrets` names the keys of the input
+    whose values no superstep may store.
     """
 
     name: str
@@ -27,3 +28,4 @@ class Scenario:
     answers: tuple[str, ...] = ()
     expected: Mapping[str, Any] = field(default_factory=dict)  # Any: as above
     effects: Callable[[Any], list[str]] = _no_effects  # Any: the team's own subclass of Settings
+    secrets: tuple[str, ...] = ()

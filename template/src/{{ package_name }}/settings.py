@@ -8,12 +8,11 @@ import os
 import re
 from pathlib import Path
 from typing import Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+from .production import refusals
 
 _SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)(_OLD)?$")
 _SHORTEST_SECRET = 8  # characters; blanking shorter values would garble ordinary text
@@ -44,6 +43,10 @@ class Settings(BaseSettings):
     database_patience: float = Field(30.0, ge=1, le=600, description="Seconds that a run waits out an outage.")
     database_pool_min: int = Field(1, ge=0, description="Connections held open, a process.")
     database_pool_max: int = Field(10, ge=1, description="Connections at most, a process.")
+    database_max_connections: int = Field(
+        100, ge=1, description="What DATABASE_URL leads to takes: max_connections, or PgBouncer's max_client_conn."
+    )
+    replicas: int = Field(1, ge=1, description="Processes at most that share the database, an autoscaler's included.")
 
     checkpoint_key: SecretStr = Field(
         SecretStr(""), description="Seals the checkpoints in PostgreSQL: 32 random bytes in base64. Empty: clear text."
@@ -73,7 +76,7 @@ class Settings(BaseSettings):
     purge_schedule: str = Field(
         "30 3 * * *", description="When workers purge: cron, in UTC. Empty: never, something else does."
     )
-    approval_hours: float | None = Field(None, gt=0, description="Hours that a question stays open; unset: for ever.")
+    approval_hours: float | None = Field(72, gt=0, description="Hours that a question stays open; None: for ever.")
     approval_expiry: Literal["remind", "reject", "escalate"] = Field(
         "remind", description="What happens to a question after APPROVAL_HOURS."
     )
@@ -99,23 +102,9 @@ class Settings(BaseSettings):
     def _production_is_durable(self) -> Self:
         if self.database_pool_min > self.database_pool_max:
             raise ValueError("DATABASE_POOL_MIN is above DATABASE_POOL_MAX: lower one or raise the other")
-        if self.environment == "production":
-            url = self.database_url.get_secret_value()
-            if not url:
-                raise ValueError("ENVIRONMENT=production needs DATABASE_URL: without it threads live in a local file")
-            for name, given in ("DATABASE_URL", url), ("DATABASE_DIRECT_URL", self.migration_url):
-                if not given.startswith("sqlite") and _host(given) in LOCAL_HOSTS:
-                    raise ValueError(
-                        f"ENVIRONMENT=production refuses a database on localhost: set {name} to the server"
-                    )
+        if self.environment == "production" and (found := list(refusals(self))):
+            raise ValueError("; ".join(found))
         return self
-
-
-def _host(url: str) -> str | None:
-    try:
-        return urlsplit(url).hostname
-    except ValueError:  # its text repeats the URL, password included; opening the database names what is wrong with it
-        return None
 
 
 def problems_of(error: ValidationError) -> list[tuple[str, str]]:

@@ -18,7 +18,6 @@ from acme_agent.persistence import (
     ArchiveDamaged,
     ArchiveUnknown,
     Retention,
-    RetentionMissing,
     Rows,
     ThreadExists,
     open_checkpointer,
@@ -226,13 +225,6 @@ async def test_locked_thread_is_left(retention: Retention, connection: psycopg.C
         connection.execute("SELECT 1 FROM checkpoints FOR UPDATE")
         assert await retention.delete("t", "1f0") is None
     assert await retention.delete("t", "1f0") == Rows(2, 2, 1)
-
-
-async def test_sqlite_says_that_it_cannot(settings: Settings, tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'threads.db'}"
-    async with open_checkpointer(url, settings=settings) as saver:
-        with pytest.raises(RetentionMissing, match="work on PostgreSQL"):
-            open_retention(url, saver)
 
 
 def test_purge_that_is_killed_goes_on(database: str, connection: psycopg.Connection[Any], tmp_path: Path) -> None:

@@ -96,10 +96,22 @@ def test_history_is_shortened(server: Shell, monkeypatch: pytest.MonkeyPatch) ->
     assert server("answer", "asks", "yes") == 0
 
 
-def test_purge_of_a_local_file_says_where_it_works(shell: Shell) -> None:
+def test_purge_and_restore_work_on_a_local_file(shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert shell("run", QUESTION, "--thread-id", "t") == 0
-    assert shell("purge") == 2
-    assert "work on PostgreSQL" in shell.err
+    assert shell("run", QUESTION, "--approve", "--thread-id", "asks") == 3
+    assert shell("history", "t", "--json") == 0
+    before = shell.objects()
+    monkeypatch.setenv("AUDIT_WINDOW_DAYS", NOW)
+    assert shell("purge", "--json", "--archive", "archive") == 0
+    assert shell.objects()[-1]["actions"] == {"waiting": 1, "deleted": 1}
+    assert shell("show", "t") == 2
+    assert shell("restore", str(next((tmp_path / "archive").iterdir()))) == 0
+    assert shell("history", "t", "--json") == 0
+    assert shell.objects() == before
+    monkeypatch.setenv("HISTORY_KEEP", "1")
+    monkeypatch.setenv("PAUSED_TTL_DAYS", NOW)
+    assert shell("purge", "--json") == 0
+    assert shell.objects()[-1]["actions"] == {"expired": 1, "deleted": 1, "trimmed": 1}
     assert shell("restore", "nowhere") == 2
 
 

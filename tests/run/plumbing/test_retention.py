@@ -3,13 +3,16 @@
 import asyncio
 import base64
 import os
+import re
 import secrets
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import psycopg
+import pytest
 from acme_agent.agent import AgentSettings, new_input
 from acme_agent.agent.offline_scenarios import EXAMPLES
 from acme_agent.runs import Action, Purged, Runs, open_runs
@@ -18,27 +21,82 @@ from pydantic import SecretStr
 
 QUESTION = "How many books may a member borrow?"
 TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
+NAMED = re.compile(r":([a-z]\w*)")
+LEFT_RUNNING = """
+UPDATE agent_runs SET status = 'running', holder = 'elsewhere/1/x', beat_at = '2020-01-01T00:00:00+00:00'
+WHERE thread_id = :thread
+"""
 SOON = timedelta(seconds=1)  # from now on everything that was written is older than a microsecond
 
 
-def rows_of(connection: psycopg.Connection[Any], thread: str | None = None) -> dict[str, list[str]]:
-    """Return every row of every table as the server prints it."""
-    return {
-        table: [
-            row
-            for (row,) in connection.execute(
-                f"SELECT t::text FROM {table} AS t WHERE %s::text IS NULL OR thread_id = %s ORDER BY 1",
-                (thread, thread),
+class Stored:
+    """The test's own database, of whichever backend: its runs under a policy, and a look at its tables."""
+
+    def __init__(self, url: str, folder: Path, tables: tuple[str, ...], spoil: str, connection: Any) -> None:
+        """Any: a connection of psycopg or sqlite3, in autocommit mode."""
+        self.url, self.folder, self.tables, self.spoil, self.connection = url, folder, tables, spoil, connection
+        self.writes = tables[-1]
+        self.is_sqlite = url.startswith("sqlite")
+
+    def open_with(self, **policy: Any) -> Any:
+        """Open the example agent's runs under a policy."""
+        settings = AgentSettings(
+            _env_file=None, database_url=SecretStr(self.url), data_dir=self.folder, docs=EXAMPLES, **policy
+        )
+        return open_runs(settings)
+
+    def execute(self, statement: str, **parameters: object) -> Any:  # Any: a cursor
+        """Execute a statement whose parameters are `:name`."""
+        return self.connection.execute(statement if self.is_sqlite else NAMED.sub(r"%(\1)s", statement), parameters)
+
+    def rows_of(self, thread: str = "%") -> dict[str, list[str]]:
+        """Return every row of every table as the server prints it, or those of one thread."""
+        row = "t.*" if self.is_sqlite else "CAST(t AS text)"
+        return {
+            table: sorted(
+                map(repr, self.execute(f"SELECT {row} FROM {table} AS t WHERE thread_id LIKE :thread", thread=thread))
             )
-        ]
-        for table in TABLES
-    }
+            for table in self.tables
+        }
+
+    def threads(self) -> set[str]:
+        """Return the ids that any row has."""
+        query = " UNION ".join(f"SELECT thread_id FROM {table}" for table in self.tables)
+        return {row[0] for row in self.execute(query)}
+
+    def cut_off(self, thread: str, *, working: bool) -> None:
+        """Make a finished thread look as if its process had died before the last checkpoint, or while a node worked."""
+        newest = "(SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = :thread)"
+        for table in ["checkpoints", self.writes] if working else ["checkpoints"]:
+            self.execute(f"DELETE FROM {table} WHERE thread_id = :thread AND checkpoint_id = {newest}", thread=thread)
+        self.execute(LEFT_RUNNING, thread=thread)
+
+    def clone(self, thread: str, number: int) -> None:
+        """Copy a thread `number` times."""
+        for table in self.tables:
+            columns = [column[0] for column in self.execute(f"SELECT * FROM {table} LIMIT 0").description]
+            others = ", ".join(column for column in columns if column != "thread_id")
+            self.execute(
+                "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :number) "
+                f"INSERT INTO {table} (thread_id, {others}) "
+                f"SELECT 'copy-' || n, {others} FROM {table}, numbers WHERE thread_id = :thread",
+                thread=thread,
+                number=number,
+            )
 
 
-def threads_in(connection: psycopg.Connection[Any]) -> set[str]:
-    """Return the ids that any row has."""
-    query = " UNION ".join(f"SELECT thread_id FROM {table}" for table in TABLES)
-    return {row[0] for row in connection.execute(query)}
+@pytest.fixture(params=["postgresql", "sqlite"])
+def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stored]:
+    """A database of the test's own, on each backend."""
+    if request.param == "postgresql":
+        spoil = "UPDATE checkpoint_blobs SET blob = '\\xc1' WHERE thread_id = :thread"
+        yield Stored(
+            request.getfixturevalue("database"), tmp_path, TABLES, spoil, request.getfixturevalue("connection")
+        )
+        return
+    spoil = "UPDATE checkpoints SET checkpoint = X'c1' WHERE thread_id = :thread"
+    with closing(sqlite3.connect(tmp_path / "threads.db", isolation_level=None)) as connection:
+        yield Stored(f"sqlite:///{tmp_path}/threads.db", tmp_path, ("checkpoints", "writes"), spoil, connection)
 
 
 async def purge(runs: Runs, *, after: timedelta = SOON, **options: Any) -> tuple[Purged, list[Action]]:
@@ -52,43 +110,14 @@ async def purge(runs: Runs, *, after: timedelta = SOON, **options: Any) -> tuple
     return await runs.purge(now=datetime.now(UTC) + after, listener=keep, **options), actions
 
 
-LEFT_RUNNING = """
-UPDATE agent_runs SET status = 'running', holder = 'elsewhere/1/x', beat_at = now() - interval '1 hour'
-WHERE thread_id = %s
-"""
-
-
-def cut_off(connection: psycopg.Connection[Any], thread: str, *, working: bool) -> None:
-    """Make a finished thread look as if its process had died before the last checkpoint, or while its node worked."""
-    newest = "(SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = %(thread)s)"
-    tables = ["checkpoints", "checkpoint_writes"] if working else ["checkpoints"]
-    for table in tables:
-        connection.execute(
-            f"DELETE FROM {table} WHERE thread_id = %(thread)s AND checkpoint_id = {newest}", {"thread": thread}
-        )
-
-
-def clone(connection: psycopg.Connection[Any], thread: str, number: int) -> None:
-    """Copy a thread `number` times."""
-    for table in TABLES:
-        connection.execute(
-            f"INSERT INTO {table} SELECT (jsonb_populate_record(t, jsonb_build_object('thread_id', 'copy-' || n))).* "
-            f"FROM {table} AS t, generate_series(1, %s) AS n WHERE t.thread_id = %s",
-            (number, thread),
-        )
-
-
-async def test_old_finished_threads_go_and_others_stay(
-    open_with: Callable[..., Any], connection: psycopg.Connection[Any]
-) -> None:
-    async with open_with(audit_window_days=30) as runs:
+async def test_old_finished_threads_go_and_others_stay(stored: Stored) -> None:
+    async with stored.open_with(audit_window_days=30) as runs:
         await runs.start(new_input(QUESTION), thread="done")
         await runs.start(new_input(QUESTION, approval=True), thread="waiting")
         for thread in ("unfinished", "working"):
             await runs.start(new_input(QUESTION), thread=thread)
-            cut_off(connection, thread, working=thread == "working")
-            connection.execute(LEFT_RUNNING, (thread,))
-        before = {name: rows_of(connection, name) for name in ("done", "waiting", "unfinished", "working")}
+            stored.cut_off(thread, working=thread == "working")
+        before = {name: stored.rows_of(name) for name in ("done", "waiting", "unfinished", "working")}
 
         done, actions = await purge(runs, after=timedelta(days=29))
         assert [(action.kind, action.thread_id) for action in actions] == [("waiting", "waiting")]
@@ -102,42 +131,38 @@ async def test_old_finished_threads_go_and_others_stay(
             "working": "unfinished",
         }
         assert done.rows == sum(map(len, before["done"].values()))
-        assert threads_in(connection) == {"waiting", "unfinished", "working"}
-        assert all(rows_of(connection, name) == rows for name, rows in before.items() if name != "done")
+        assert stored.threads() == {"waiting", "unfinished", "working"}
+        assert all(stored.rows_of(name) == rows for name, rows in before.items() if name != "done")
         assert (await runs.answer("waiting", "yes")).condition == "done"
         assert (await runs.resume("unfinished")).condition == "done"
         assert (await runs.resume("working")).condition == "done"
 
 
-async def test_failed_threads_go_too(open_with: Callable[..., Any], connection: psycopg.Connection[Any]) -> None:
-    async with open_with(audit_window_days=1, model="scripted:never-satisfied") as runs:
+async def test_failed_threads_go_too(stored: Stored) -> None:
+    async with stored.open_with(audit_window_days=1, model="scripted:never-satisfied") as runs:
         assert (await runs.start(new_input("When does it open?"), thread="t")).condition == "failed"
         _, actions = await purge(runs, after=timedelta(days=2))
         assert [action.kind for action in actions] == ["deleted"]
-        assert threads_in(connection) == set()
+        assert stored.threads() == set()
 
 
-async def test_nothing_goes_without_a_policy(
-    open_with: Callable[..., Any], connection: psycopg.Connection[Any]
-) -> None:
-    async with open_with() as runs:
+async def test_nothing_goes_without_a_policy(stored: Stored) -> None:
+    async with stored.open_with() as runs:
         await runs.start(new_input(QUESTION), thread="done")
         await runs.start(new_input(QUESTION, approval=True), thread="waiting")
-        before = rows_of(connection)
+        before = stored.rows_of()
         _, actions = await purge(runs, after=timedelta(days=10_000))
         assert [(action.kind, action.thread_id) for action in actions] == [("waiting", "waiting")]
-        assert rows_of(connection) == before
+        assert stored.rows_of() == before
 
 
-async def test_dry_run_says_the_same_and_changes_nothing(
-    open_with: Callable[..., Any], connection: psycopg.Connection[Any], tmp_path: Path
-) -> None:
-    async with open_with(audit_window_days=1, paused_ttl_days=1, history_keep=2) as runs:
+async def test_dry_run_says_the_same_and_changes_nothing(stored: Stored, tmp_path: Path) -> None:
+    async with stored.open_with(audit_window_days=1, paused_ttl_days=1, history_keep=2) as runs:
         await runs.start(new_input(QUESTION), thread="done")
         await runs.start(new_input(QUESTION, approval=True), thread="waiting")
-        before = rows_of(connection)
+        before = stored.rows_of()
         said, planned = await purge(runs, after=timedelta(days=2), dry_run=True, archive=tmp_path / "archive")
-        assert rows_of(connection) == before
+        assert stored.rows_of() == before
         assert not (tmp_path / "archive").exists()
         done, actions = await purge(runs, after=timedelta(days=2), archive=tmp_path / "archive")
         assert said.actions == done.actions == {"deleted": 1, "expired": 1, "trimmed": 1}
@@ -145,50 +170,47 @@ async def test_dry_run_says_the_same_and_changes_nothing(
         assert deleted == {action.kind: action.rows for action in actions}["deleted"] > 0
 
 
-async def test_every_page_is_looked_at_once(open_with: Callable[..., Any], connection: psycopg.Connection[Any]) -> None:
-    async with open_with(audit_window_days=1) as runs:
+async def test_every_page_is_looked_at_once(stored: Stored) -> None:
+    async with stored.open_with(audit_window_days=1) as runs:
         await runs.start(new_input(QUESTION), thread="t")
-        clone(connection, "t", 3 * PAGE + 1)
+        stored.clone("t", 3 * PAGE + 1)
         done, actions = await purge(runs, after=timedelta(days=2))
         assert done.threads == len(actions) == 3 * PAGE + 2
         assert len({action.thread_id for action in actions}) == len(actions)
-        assert threads_in(connection) == set()
+        assert stored.threads() == set()
 
 
-async def test_rows_return_to_the_policys_bound(
-    open_with: Callable[..., Any], connection: psycopg.Connection[Any]
-) -> None:
+async def test_rows_return_to_the_policys_bound(stored: Stored) -> None:
     """However long a thread lives, what a purge leaves of it is the same."""
     left: list[list[int]] = []
-    async with open_with(history_keep=5, audit_window_days=1) as runs:
+    async with stored.open_with(history_keep=5, audit_window_days=1) as runs:
         for _ in range(3):
             for _ in range(3):
                 await runs.start(new_input(QUESTION), thread="long")
             await runs.start(new_input(QUESTION), thread=f"short-{len(left)}")
             await runs.purge(now=datetime.now(UTC))
-            left.append([len(rows) for rows in rows_of(connection, "long").values()])
+            left.append([len(rows) for rows in stored.rows_of("long").values()])
         assert left[0] == left[1] == left[2]
         assert left[0][0] == 5
         await purge(runs, after=timedelta(days=2))
-        assert threads_in(connection) == set()
+        assert stored.threads() == set()
 
 
-async def test_sealed_thread_expires_and_is_archived_sealed(
-    open_with: Callable[..., Any], connection: psycopg.Connection[Any], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("stored", ["postgresql"], indirect=True)
+async def test_sealed_thread_expires_and_is_archived_sealed(stored: Stored, tmp_path: Path) -> None:
     key = SecretStr(base64.b64encode(secrets.token_bytes(32)).decode())
-    async with open_with(audit_window_days=30, paused_ttl_days=7, history_keep=2, checkpoint_key=key) as runs:
+    async with stored.open_with(audit_window_days=30, paused_ttl_days=7, history_keep=2, checkpoint_key=key) as runs:
         await runs.start(new_input(QUESTION, approval=True), thread="t")
         await purge(runs, after=timedelta(days=8))
         assert "unanswered since" in (await runs.status("t")).expired
-        before = rows_of(connection)
+        before = stored.rows_of()
         await purge(runs, after=timedelta(days=40), archive=tmp_path / "archive")
-        assert threads_in(connection) == set()
+        assert stored.threads() == set()
         (name,) = await asyncio.to_thread(os.listdir, tmp_path / "archive")
         file = tmp_path / "archive" / name
         assert "books" not in await asyncio.to_thread(file.read_text, "utf-8")
         await runs.restore(file)
-        assert rows_of(connection) == before
+        assert stored.rows_of() == before
         assert (await runs.start(new_input(QUESTION), thread="t")).condition == "done"
 
 
@@ -216,27 +238,23 @@ async def test_purge_works_through_a_transaction_pooler(pgbouncer_url: str, post
         assert [status.condition for status in await runs.threads()] == ["failed", "done"]
 
 
-async def test_leftovers_go_when_they_are_old(
-    open_with: Callable[..., Any], connection: psycopg.Connection[Any]
-) -> None:
+async def test_leftovers_go_when_they_are_old(stored: Stored) -> None:
     """Writes that a run stored after its thread was deleted have no checkpoint and would stay for ever."""
-    async with open_with(audit_window_days=30) as runs:
+    async with stored.open_with(audit_window_days=30) as runs:
         await runs.start(new_input(QUESTION), thread="t")
-        connection.execute("DELETE FROM checkpoints")
+        stored.execute("DELETE FROM checkpoints")
         _, actions = await purge(runs, after=timedelta(days=29))
         assert actions == []
         _, actions = await purge(runs, after=timedelta(days=31))
         assert [action.kind for action in actions] == ["deleted"]
-        assert threads_in(connection) == set()
+        assert stored.threads() == set()
 
 
-async def test_one_unreadable_thread_does_not_stop_the_purge(
-    open_with: Callable[..., Any], connection: psycopg.Connection[Any]
-) -> None:
-    async with open_with(audit_window_days=1) as runs:
+async def test_one_unreadable_thread_does_not_stop_the_purge(stored: Stored) -> None:
+    async with stored.open_with(audit_window_days=1) as runs:
         for thread in ("a", "b", "c"):
             await runs.start(new_input(QUESTION), thread=thread)
-        connection.execute("UPDATE checkpoint_blobs SET blob = '\\xc1' WHERE thread_id = 'b'")
+        stored.execute(stored.spoil, thread="b")
         done, actions = await purge(runs, after=timedelta(days=2))
         assert [(action.thread_id, action.kind) for action in actions] == [
             ("a", "deleted"),
@@ -244,23 +262,22 @@ async def test_one_unreadable_thread_does_not_stop_the_purge(
             ("c", "deleted"),
         ]
         assert done.wrong
-        assert threads_in(connection) == {"b"}
+        assert stored.threads() == {"b"}
 
 
-async def test_thread_that_a_late_run_brings_back_is_reported(
-    open_with: Callable[..., Any], connection: psycopg.Connection[Any]
-) -> None:
-    async with open_with(audit_window_days=1) as runs:
+async def test_thread_that_a_late_run_brings_back_is_reported(stored: Stored) -> None:
+    async with stored.open_with(audit_window_days=1) as runs:
         await runs.start(new_input(QUESTION), thread="t")
-        row = connection.execute("SELECT * FROM checkpoint_writes LIMIT 1").fetchone()
-        assert row
+        writes = stored.execute(f"SELECT * FROM {stored.writes} LIMIT 1")
+        row = dict(zip([column[0] for column in writes.description], writes.fetchone(), strict=True))
         kinds = []
 
         def late(event: object) -> None:
             if isinstance(event, Action):
                 kinds.append(event.kind)
                 if event.kind == "deleted":
-                    connection.execute(f"INSERT INTO checkpoint_writes VALUES ({', '.join(['%s'] * len(row))})", row)
+                    named = ", ".join(f":{column}" for column in row)
+                    stored.execute(f"INSERT INTO {stored.writes} ({', '.join(row)}) VALUES ({named})", **row)
 
         done = await runs.purge(now=datetime.now(UTC) + timedelta(days=2), listener=late)
         assert kinds == ["deleted", "came back"]

@@ -2,6 +2,8 @@
 
 import asyncio
 import operator
+import sqlite3
+from contextlib import closing
 from typing import Annotated, Any, TypedDict
 
 import psycopg
@@ -79,22 +81,31 @@ def rows_of(connection: psycopg.Connection[Any]) -> dict[str, list[str]]:
     }
 
 
-def unreferenced(connection: psycopg.Connection[Any]) -> int:
+def look(url: str) -> Any:
+    """Connect to a database of either kind, for a look at its tables. Any: the connections of psycopg and sqlite3."""
+    if url.startswith("sqlite"):
+        return closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None))
+    return psycopg.connect(url, autocommit=True)
+
+
+def unreferenced(url: str) -> int:
     """Return the number of blobs that no checkpoint refers to, and of writes without their checkpoint."""
-    row = connection.execute("""
-        SELECT
-            (SELECT count(*) FROM checkpoint_blobs AS b WHERE NOT EXISTS (
-                SELECT 1 FROM checkpoints AS c
-                WHERE (c.thread_id, c.checkpoint_ns) = (b.thread_id, b.checkpoint_ns)
-                    AND c.checkpoint -> 'channel_versions' ->> b.channel = b.version
-            ))
-            + (SELECT count(*) FROM checkpoint_writes AS w WHERE NOT EXISTS (
+    writes = "writes" if url.startswith("sqlite") else "checkpoint_writes"
+    blobs = """
+        SELECT count(*) FROM checkpoint_blobs AS b WHERE NOT EXISTS (
+            SELECT 1 FROM checkpoints AS c
+            WHERE (c.thread_id, c.checkpoint_ns) = (b.thread_id, b.checkpoint_ns)
+                AND c.checkpoint -> 'channel_versions' ->> b.channel = b.version
+        )
+    """
+    with look(url) as connection:
+        found = connection.execute(f"""
+            SELECT count(*) FROM {writes} AS w WHERE NOT EXISTS (
                 SELECT 1 FROM checkpoints AS c
                 WHERE (c.thread_id, c.checkpoint_ns, c.checkpoint_id) = (w.thread_id, w.checkpoint_ns, w.checkpoint_id)
-            ))
-    """).fetchone()
-    assert row
-    return int(row[0])
+            )
+        """).fetchone()[0]
+        return int(found) + (0 if url.startswith("sqlite") else int(connection.execute(blobs).fetchone()[0]))
 
 
 async def states(graph: Any, limit: int) -> list[Any]:
@@ -104,29 +115,35 @@ async def states(graph: Any, limit: int) -> list[Any]:
 
 
 @pytest.mark.parametrize("keep", [1, 2, 7])
-async def test_kept_checkpoints_are_unchanged_and_the_thread_goes_on(
-    database: str, settings: Settings, connection: psycopg.Connection[Any], keep: int
-) -> None:
-    async with open_checkpointer(database, settings=settings) as saver:
+async def test_kept_checkpoints_are_unchanged_and_the_thread_goes_on(url: str, settings: Settings, keep: int) -> None:
+    async with open_checkpointer(url, settings=settings) as saver:
         graph = build(saver)
         await turns(graph, 4)
         await graph.ainvoke({}, CONFIG, durability="sync")  # now it waits inside the sub-graph
         before = await states(graph, 100)
-        calls = len(connection.execute("SELECT DISTINCT checkpoint_ns FROM checkpoints").fetchall())
+        with look(url) as connection:
+            calls = len(connection.execute("SELECT DISTINCT checkpoint_ns FROM checkpoints").fetchall())
         assert (len(before), calls) == (28, 6)
 
-        retention = open_retention(database, saver)
+        retention = open_retention(url, saver)
+        planned = await retention.trim("t", keep, dry_run=True)
+        assert await states(graph, 100) == before
         gone = await retention.trim("t", keep)
         assert gone
+        assert planned
+        assert 28 - keep <= planned.checkpoints <= gone.checkpoints
         assert gone.checkpoints >= 28 - keep
         assert await states(graph, 100) == before[:keep]
-        assert unreferenced(connection) == 0
-        parents = connection.execute(
-            "SELECT count(*) FROM checkpoints AS c WHERE parent_checkpoint_id IS NOT NULL AND NOT EXISTS ("
-            "SELECT 1 FROM checkpoints AS p"
-            " WHERE (p.checkpoint_ns, p.checkpoint_id) = (c.checkpoint_ns, c.parent_checkpoint_id))"
-        ).fetchone()
+        assert unreferenced(url) == 0
+        with look(url) as connection:
+            parents = connection.execute(
+                "SELECT count(*) FROM checkpoints AS c WHERE parent_checkpoint_id IS NOT NULL AND NOT EXISTS ("
+                "SELECT 1 FROM checkpoints AS p"
+                " WHERE (p.checkpoint_ns, p.checkpoint_id) = (c.checkpoint_ns, c.parent_checkpoint_id))"
+            ).fetchone()
+            left = connection.execute("SELECT count(DISTINCT checkpoint_ns) FROM checkpoints").fetchone()
         assert parents == (0,)
+        assert left[0] < calls or keep > 5, "calls of sub-graphs go with the checkpoint that they began from"
         assert (await retention.trim("t", keep)).total == 0  # type: ignore[union-attr] # not None: nobody is in the way
 
         waits = await graph.aget_state(CONFIG, subgraphs=True)
@@ -155,12 +172,10 @@ async def test_one_checkpoint_is_what_langgraph_keeps(
         assert rows_of(ours) == rows_of(theirs)
 
 
-async def test_run_at_work_is_not_disturbed(
-    database: str, settings: Settings, connection: psycopg.Connection[Any]
-) -> None:
-    async with open_checkpointer(database, settings=settings) as saver, asyncio.TaskGroup() as group:
+async def test_run_at_work_is_not_disturbed(url: str, settings: Settings) -> None:
+    async with open_checkpointer(url, settings=settings) as saver, asyncio.TaskGroup() as group:
         graph = build(saver, asks=False)
-        retention = open_retention(database, saver)
+        retention = open_retention(url, saver)
         trimmed = 0
         run = group.create_task(turns(graph, 15))
         while not run.done():
@@ -170,23 +185,23 @@ async def test_run_at_work_is_not_disturbed(
         values = (await graph.aget_state(CONFIG)).values
         assert (values["turns"], len(values["notes"])) == (15, 15 * 4)
         await retention.trim("t", 1)
-        assert unreferenced(connection) == 0
+        assert unreferenced(url) == 0
 
 
-async def test_delta_channel_keeps_its_history(database: str, settings: Settings) -> None:
+async def test_delta_channel_keeps_its_history(url: str, settings: Settings) -> None:
     class Delta(TypedDict):
         items: Annotated[list[str], DeltaChannel(lambda items, updates: [*items, *(x for u in updates for x in u)])]
 
     graph: Any = StateGraph(Delta)  # Any: as above
     graph.add_node("one", lambda _: {"items": ["one"]})
     graph.add_edge(START, "one")
-    async with open_checkpointer(database, settings=settings) as saver:
+    async with open_checkpointer(url, settings=settings) as saver:
         compiled = graph.compile(checkpointer=saver)
         for _ in range(3):
             await compiled.ainvoke({"items": ["in"]}, CONFIG, durability="sync")
         before = (await compiled.aget_state(CONFIG)).values
         with pytest.raises(HistoryNeeded, match="thread t uses a DeltaChannel"):
-            await open_retention(database, saver).trim("t", 1)
+            await open_retention(url, saver).trim("t", 1)
         assert (await compiled.aget_state(CONFIG)).values == before
 
 

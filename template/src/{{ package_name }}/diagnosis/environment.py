@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.memory import InMemorySaver  # noqa: TID251 - it is only recognised
 from langgraph.checkpoint.serde import _msgpack
 from langgraph.graph.state import CompiledStateGraph
 from pydantic import ValidationError, create_model

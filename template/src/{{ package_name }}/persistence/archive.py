@@ -24,6 +24,7 @@ from .errors import ArchiveDamaged, ArchiveUnknown
 
 FORMAT = "langgraph-thread"
 VERSION = 1
+CHUNK = 1_000_000  # bytes of rows that are held in memory at a time; a larger row comes alone
 LONGEST_NAME = 150  # characters of a thread's id in a file name; a file system takes 255 bytes for the whole
 
 Row = Mapping[str, str | int | bytes | None]
@@ -122,6 +123,26 @@ def archived_rows(path: Path) -> Iterator[tuple[str, Row]]:
             fact = json.loads(line)
             if "row" in fact:
                 yield fact["table"], {column: _from_json(value) for column, value in fact["row"].items()}
+
+
+def archived_chunks(path: Path) -> Iterator[tuple[str, list[Row]]]:
+    """Yield these rows in chunks, each of one table."""
+    chunk: list[Row] = []
+    size, of = 0, ""
+    for table, row in archived_rows(path):
+        if chunk and (size > CHUNK or table != of):
+            yield of, chunk
+            chunk, size = [], 0
+        chunk.append(row)
+        size += size_of(row)
+        of = table
+    if chunk:
+        yield of, chunk
+
+
+def size_of(row: Row) -> int:
+    """Return the bytes that a row takes in memory, roughly."""
+    return sum(len(value) for value in row.values() if isinstance(value, (str, bytes)))
 
 
 def _header(path: Path) -> Header:

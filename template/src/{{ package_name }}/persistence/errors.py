@@ -270,16 +270,6 @@ class BackendMissing(ProjectError):
         )
 
 
-class RetentionMissing(ProjectError):
-    """The backend cannot purge or restore."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            f"`{PROGRAM} purge` and `restore` work on PostgreSQL; the threads of this project are in a SQLite file. "
-            "Set DATABASE_URL to a postgresql:// URL, or delete the file when no thread in it matters"
-        )
-
-
 class HistoryNeeded(ProjectError):
     """A thread's state is spread over its history, so the history cannot be shortened."""
 

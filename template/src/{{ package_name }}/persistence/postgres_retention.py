@@ -12,7 +12,7 @@ Deleted rows are dead tuples until autovacuum has freed their space; the files d
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -22,13 +22,11 @@ from psycopg.rows import DictRow
 from psycopg_pool import AsyncConnectionPool
 
 from . import postgres_retention_sql as sql
-from .archive import Header, Row, archive_name, archived_rows, check_archive, new_archive
+from .archive import CHUNK, Header, Row, archive_name, archived_chunks, check_archive, new_archive, size_of
 from .errors import ArchiveUnknown, ThreadExists
 from .postgres_schema import KNOWN_SCHEMA
 from .postgres_trim import SNAPSHOT, trim
 from .retention import Rows, StoredThread
-
-CHUNK = 1_000_000  # bytes of rows that are held in memory at a time; a larger row comes alone
 
 
 def open_retention(checkpointer: BaseCheckpointSaver[str]) -> "PostgresRetention":
@@ -106,9 +104,11 @@ class PostgresRetention:
     async def restore(self, file: Path) -> tuple[str, Rows]:
         """Bring an archived thread back, in one transaction."""
         header = await asyncio.to_thread(check_archive, file)
+        if header.rows.keys() != sql.RESTORED.keys():
+            raise ArchiveUnknown(file, f"rows of another backend, in {', '.join(header.rows)}")
         if header.schema > KNOWN_SCHEMA:
             raise ArchiveUnknown(file, f"schema {header.schema}, and this program knows {KNOWN_SCHEMA}")
-        chunks = _chunks(file)
+        chunks = archived_chunks(file)
         async with self._pool.connection() as connection:
             try:
                 async with connection.transaction(), connection.cursor() as cursor:
@@ -134,27 +134,8 @@ async def _streamed(connection: AsyncConnection[DictRow], query: str, thread: st
     async with connection.cursor() as cursor:
         async for row in cursor.stream(query, {"thread": thread}, binary=True):
             chunk.append(row)
-            size += _size(row)
+            size += size_of(row)
             if size > CHUNK:
                 yield chunk
                 chunk, size = [], 0
     yield chunk
-
-
-def _chunks(file: Path) -> Iterator[tuple[str, list[Row]]]:
-    """Yield a file's rows in chunks, each of one table."""
-    chunk: list[Row] = []
-    size, of = 0, ""
-    for table, row in archived_rows(file):
-        if chunk and (size > CHUNK or table != of):
-            yield of, chunk
-            chunk, size = [], 0
-        chunk.append(row)
-        size += _size(row)
-        of = table
-    if chunk:
-        yield of, chunk
-
-
-def _size(row: Row) -> int:
-    return sum(len(value) for value in row.values() if isinstance(value, (str, bytes)))

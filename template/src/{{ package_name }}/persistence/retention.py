@@ -1,4 +1,4 @@
-"""Forgetting: what a backend offers to whoever applies the policy. PostgreSQL only, so far.
+"""Forgetting: what a backend offers to whoever applies the policy.
 
 The words: a thread's head is its newest checkpoint outside sub-graphs, and its condition was read from it. Rows that
 have no head, such as writes that a run stored after its thread was deleted, are leftovers.
@@ -13,7 +13,6 @@ from typing import Protocol, cast
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
-from .errors import RetentionMissing
 from .urls import normalise
 
 _UUID_EPOCH = datetime(1582, 10, 15, tzinfo=UTC)  # RFC 9562; its clock ticks every 100 ns
@@ -86,14 +85,10 @@ class _Opener(Protocol):
 
 
 def open_retention(url: str, checkpointer: BaseCheckpointSaver[str]) -> Retention:
-    """Return the retention of a checkpointer that `open_checkpointer(url)` yields, over the same connections.
-
-    Raises RetentionMissing for SQLite.
-    """
-    if normalise(url).startswith("sqlite:"):
-        raise RetentionMissing
+    """Return the retention of a checkpointer that `open_checkpointer(url)` yields, over the same connections."""
     # A project has the files of its own backend only (copier.yml), so the module is named here and not imported.
-    opener = cast("_Opener", import_module(f"{__package__}.postgres_retention"))
+    backend = "sqlite" if normalise(url).startswith("sqlite:") else "postgres"
+    opener = cast("_Opener", import_module(f"{__package__}.{backend}_retention"))
     return opener.open_retention(checkpointer)
 
 

@@ -1,19 +1,20 @@
-"""Where a run can die: when a node begins, when it has done its work, and after each write to the database.
+"""Where a run can die: when a node has done its work, and after each write to the database.
 
 A run under watch passes these points one after the other; each is a line in a journal file, which outlives the
 process. A process that is to be killed sends itself SIGKILL at the first point where none before it has died: nothing
 is flushed, closed or caught. So a thread that is gone on with again and again dies once at every point, and moves on
 by one.
 
-The points cover each superstep: before it (the last checkpoint is stored), inside (a node begins; a node or a @task has
-done its work, and no database knows), and after it (the node's writes are stored, the next checkpoint is not).
+The points cover each superstep: before it (the last checkpoint is stored), inside (a node or a @task has done its work,
+and no database knows), and after it (the node's writes are stored, the next checkpoint is not). That a node begins is
+noted and is no point: what the database holds is what it held before.
 """
 
 import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -25,14 +26,12 @@ from langgraph.checkpoint.base import (
     ChannelVersions,
     Checkpoint,
     CheckpointMetadata,
-    CheckpointTuple,
 )
 
 from ..runs.status import UNDONE
+from .wrapped import Wrapped
 
-POINTS = frozenset(
-    {"node started", "node finished", "task finished", "writes stored", "checkpoint stored", "answer sent"}
-)
+POINTS = frozenset({"node finished", "task finished", "writes stored", "checkpoint stored", "answer sent"})
 RESULT = "__return__"  # where the result of a @task is written, which callbacks do not tell of
 
 
@@ -101,7 +100,7 @@ class NodePoints(AsyncCallbackHandler):
         task = namespace.rpartition(":")[2]
         place = f"superstep {at['langgraph_step']}, {at['langgraph_node']} {at['langgraph_path'][1:]}"
         self._running[run_id] = self._places[task] = place
-        self._journal.reach("node started", place, step=at["langgraph_step"])
+        self._journal.note("node started", at=place, step=at["langgraph_step"])
 
     async def on_chain_end(self, outputs: dict[str, Any], *, run_id: UUID, **kwargs: Any) -> None:
         """See AsyncCallbackHandler (Any: its signature)."""
@@ -109,29 +108,15 @@ class NodePoints(AsyncCallbackHandler):
             self._journal.reach("node finished", self._running.pop(run_id))
 
 
-class SaverPoints(BaseCheckpointSaver[Any]):
-    """Passes every call on to a checkpointer, and reaches a point after each write. Any: its versions are its own."""
+class SaverPoints(Wrapped):
+    """Reaches a point after each write."""
 
     def __init__(self, inner: BaseCheckpointSaver[Any], journal: Journal, places: dict[str, str]) -> None:
-        """Watch `inner`; `places` tells where a task is at work."""
-        super().__init__(serde=inner.serde)
-        self._inner = inner
+        """Watch `inner`, whose versions are its own (Any); `places` tells where a task is at work."""
+        super().__init__(inner)
         self._journal = journal
         self._places = places
         self._turn = asyncio.Lock()  # writes and their checkpoint go side by side; here in order, to die between them
-
-    def get_next_version(self, current: Any, channel: None) -> Any:
-        """Ask the checkpointer."""
-        return self._inner.get_next_version(current, channel)
-
-    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """Ask the checkpointer."""
-        return await self._inner.aget_tuple(config)
-
-    async def alist(self, config: RunnableConfig | None, **kwargs: Any) -> AsyncIterator[CheckpointTuple]:
-        """Ask the checkpointer."""
-        async for found in self._inner.alist(config, **kwargs):
-            yield found
 
     async def aput(
         self,
@@ -142,7 +127,7 @@ class SaverPoints(BaseCheckpointSaver[Any]):
     ) -> RunnableConfig:
         """Store the checkpoint; a point is reached when it is stored."""
         async with self._turn:
-            stored = await self._inner.aput(config, checkpoint, metadata, new_versions)
+            stored = await super().aput(config, checkpoint, metadata, new_versions)
             namespace = config["configurable"].get("checkpoint_ns", "").partition(":")[0]
             self._journal.reach("checkpoint stored", f"superstep {metadata.get('step')} {namespace}".strip())
         return stored
@@ -154,7 +139,7 @@ class SaverPoints(BaseCheckpointSaver[Any]):
         async with self._turn:
             if any(channel == RESULT for channel, _ in writes):
                 self._journal.reach("task finished", task_path)
-            await self._inner.aput_writes(config, writes, task_id, task_path)
+            await super().aput_writes(config, writes, task_id, task_path)
             over = any(channel not in UNDONE for channel, _ in writes)
             kind = "" if over else f" {sorted({channel for channel, _ in writes})}"
             self._journal.reach("writes stored", self._places.get(task_id, "between supersteps") + kind, over=over)

@@ -1,15 +1,19 @@
-"""Pytest fixtures for the standard and for your own tests: a real database of the test's own, on each backend."""
+"""Pytest fixtures for the standard and for your own tests: the agent's scenarios, and a database of the test's own."""
 
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from ..errors import ProjectError
+from .budgets import Budgets, budgets_of
+from .playing import Plays
+
 # A project has the files of its own backend only (copier.yml).
 _OPTIONAL = {name: f"{__package__}.{name}_fixtures" for name in ("postgres", "pgbouncer")}
 _PRESENT = {name: module for name, module in _OPTIONAL.items() if find_spec(module)}
 
-pytest_plugins = list(_PRESENT.values())
+pytest_plugins = [f"{__package__}.plugin", *_PRESENT.values()]
 
 BACKENDS = ["sqlite", *_PRESENT]
 
@@ -22,14 +26,45 @@ def anyio_backend() -> str:
 
 @pytest.fixture(params=BACKENDS)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URL of a database of the test's own, ready to be opened.
+    """The URL of a database of the test's own, ready to be opened: once on each backend.
 
     For one behind PgBouncer, DATABASE_DIRECT_URL in the environment leads straight to it; settings that are made
     afterwards have it.
     """
-    if request.param == "sqlite":
+    return _database_url(str(request.param), request, tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def production_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """As `database_url`, once: on the backend that the project has for production."""
+    return _database_url(BACKENDS[-1], request, tmp_path, monkeypatch)
+
+
+def _database_url(backend: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    if backend == "sqlite":
         return f"sqlite:///{tmp_path / 'threads.db'}"
-    url: str = request.getfixturevalue(f"{request.param}_url")
-    if request.param == "pgbouncer":
+    url: str = request.getfixturevalue(f"{backend}_url")
+    if backend == "pgbouncer":
         monkeypatch.setenv("DATABASE_DIRECT_URL", request.getfixturevalue("postgres_url"))
     return url
+
+
+@pytest.fixture(scope="session")
+def project(request: pytest.FixtureRequest) -> Path:
+    """The project's folder."""
+    return request.config.rootpath
+
+
+@pytest.fixture(scope="session")
+def budgets(request: pytest.FixtureRequest) -> Budgets:
+    """The numbers of the standard, as the project has tightened them."""
+    try:
+        return budgets_of(request.config.rootpath)
+    except ProjectError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+@pytest.fixture(scope="session")
+def plays(tmp_path_factory: pytest.TempPathFactory) -> Plays:
+    """The scenarios' records, each played when a check first asks for it."""
+    return Plays(tmp_path_factory.mktemp("plays"))

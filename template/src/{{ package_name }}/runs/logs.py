@@ -37,6 +37,7 @@ def configure_logging(level: str, style: Literal["console", "json"]) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    logging.getLogger("aiosqlite").setLevel(logging.INFO)  # at DEBUG it shows every statement with its values
 
 
 @contextmanager

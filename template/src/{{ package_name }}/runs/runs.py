@@ -221,7 +221,6 @@ class Runs(Looking):
         Questions that nobody answered in time are looked after before that, as APPROVAL_EXPIRY says.
 
         `archive` is a folder that gets each thread as a file before it is deleted. `now` is another time to judge by.
-        Raises RetentionMissing on SQLite.
         """
         retention = open_retention(self.settings.checkpoint_url, self._checkpointer)
         if not dry_run:
@@ -241,7 +240,7 @@ class Runs(Looking):
         return done
 
     async def restore(self, file: Path) -> ThreadId:
-        """Bring an archived thread back. Raises ArchiveDamaged, ArchiveUnknown, ThreadExists or RetentionMissing."""
+        """Bring an archived thread back. Raises ArchiveDamaged, ArchiveUnknown or ThreadExists."""
         thread, rows = await open_retention(self.settings.checkpoint_url, self._checkpointer).restore(file)
         logger.info("thread %s restored: %d rows", thread, rows.total)
         await self.ledger.note("restored", None, f"from {file}", actor=self.settings.actor, thread=thread)

@@ -1,0 +1,32 @@
+"""The standard's page: every check in its own words. `python -m <package>.readiness.page` prints docs/standard.md."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from .catalogue import check_modules
+from .check import Check
+
+HEAD = Path(__file__).with_name("page.md")
+
+
+def page(checks: Iterable[Check]) -> str:
+    """Return the page in Markdown."""
+    return "\n\n".join([HEAD.read_text("utf-8").strip(), *(_section(check) for check in checks)]) + "\n"
+
+
+def _section(check: Check) -> str:
+    level = "" if check.level == "error" else f" It is a {check.level}."
+    return "\n\n".join(
+        [
+            f"## {check.id} {check.title}",
+            f"**Holds when** {check.holds}{level}",
+            f"**Why** {check.why}",
+            f"**Measured** {check.fact}",
+            f"**To mend** {check.remedy}",
+            *([f"**Not covered** {check.not_covered}"] if check.not_covered else []),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    print(page(module.CHECK for module in check_modules()), end="")  # noqa: T201 - a command's output
