@@ -198,7 +198,7 @@ def test_reports_for_machines(case: Case) -> None:
 def test_an_organisations_check_comes_by_an_entry_point(case: Case) -> None:
     """The example of docs/standard.md, as it stands there, in an installed package."""
     page = (case.package / "readiness" / "page.md").read_text()
-    lines = page.partition("# our_standard/org1_tags.py")[2].partition("# The checks")[0].splitlines()[1:]
+    lines = page.partition("# our_standard/org1_tags.py")[2].partition("# What enforces what")[0].splitlines()[1:]
     site = case.folder / "site"
     module = site / "our_standard" / "org1_tags.py"
     module.parent.mkdir(parents=True)

@@ -5,13 +5,17 @@ from pathlib import Path
 
 from .catalogue import check_modules
 from .check import Check
+from .reports import anchor
 
 HEAD = Path(__file__).with_name("page.md")
 
 
 def page(checks: Iterable[Check]) -> str:
     """Return the page in Markdown."""
-    return "\n\n".join([HEAD.read_text("utf-8").strip(), *(_section(check) for check in checks)]) + "\n"
+    checks = list(checks)
+    rows = [f"| {check.id} | [{check.title}](#{anchor(check.id, check.title)}) | {check.level} |" for check in checks]
+    table = "\n".join(["# The checks", "", "| id | check | level |", "|---|---|---|", *rows])
+    return "\n\n".join([HEAD.read_text("utf-8").strip(), table, *map(_section, checks)]) + "\n"
 
 
 def _section(check: Check) -> str:

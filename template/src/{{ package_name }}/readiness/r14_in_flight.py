@@ -10,7 +10,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from .. import agent
 from ..agent import build_graph, checkpoint_types
-from ..errors import PROGRAM, ProjectError
+from ..errors import ProjectError
 from ..persistence import open_checkpointer, open_ledger
 from ..runs import Runs
 from ..runs.config import project_version
@@ -28,7 +28,7 @@ CHECK = Check(
     why="a thread waits for days, and a deployment does not wait for it: what a new release renames, or gives another"
     " form, breaks runs that were accepted before it.",
     remedy="register what has changed in `agent/migrations.py`: `RENAMED` for nodes, `STATE` for the form of the state."
-    f" At each release type `{PROGRAM} record` and commit the folder; delete that of a release of which no thread is"
+    " At each release run the command `record` and commit the folder; delete that of a release of which no thread is"
     " under way any more.",
     fact="LangGraph takes a checkpoint whose next node is not in the graph for one that is over: `next` is empty, the"
     " call returns, and nothing is raised or logged.",
