@@ -25,7 +25,7 @@ bench: $(UV) ## Compare the checkpointers on a real PostgreSQL, into docs/perfor
 
 docs: $(UV) ## Write the standard's page from the checks' own texts, into template/docs/standard.md
 	@mkdir -p .build && ln -sfn '../template/src/{{ package_name }}' .build/acme_agent
-	@PYTHONPATH=.build $(RUN) python -m acme_agent.readiness.page > template/docs/standard.md
+	@PYTHONPATH=.build $(RUN) python -m acme_agent.readiness.engine.page > template/docs/standard.md
 
 chaos: $(UV) ## Five minutes of runs on workers that are killed, frozen and stopped at random
 	@mkdir -p .build && ln -sfn '../template/src/{{ package_name }}' .build/acme_agent

@@ -24,7 +24,7 @@ HEAVY = frozenset({"R01", "R08", "R11", "R14", "R17"})
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What the standard said of a case, by the check's id. Any: what JSON can hold; see `readiness/reports.py`."""
+    """What the standard said of a case, by the check's id. Any: what JSON can hold; see `engine/reports.py`."""
 
     checks: dict[str, dict[str, Any]]
     output: str

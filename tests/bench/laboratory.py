@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import psycopg
 from acme_agent.persistence import migrate
-from acme_agent.readiness.postgres_server import create_database, drop_database
+from acme_agent.readiness.servers.postgres_server import create_database, drop_database
 from acme_agent.settings import Settings
 
 from .case import Case, measure_case

@@ -26,7 +26,7 @@ import psycopg
 from acme_agent.agent import AgentSettings, new_input
 from acme_agent.agent.offline_scenarios import EXAMPLES
 from acme_agent.persistence import migrate, open_checkpointer
-from acme_agent.readiness.postgres_server import create_database
+from acme_agent.readiness.servers.postgres_server import create_database
 from acme_agent.runs import open_runs
 from acme_agent.settings import Settings
 from langgraph.graph import START, StateGraph

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
-from acme_agent.readiness.postgres_programs import unprivileged_account
-from acme_agent.readiness.postgres_server import postgres_server
+from acme_agent.readiness.servers.postgres_programs import unprivileged_account
+from acme_agent.readiness.servers.postgres_server import postgres_server
 
 DURABLE = ("fsync", "full_page_writes", "synchronous_commit")
 """The settings without which a commit is a promise to a cache."""

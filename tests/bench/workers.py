@@ -19,7 +19,7 @@ from typing import Any, LiteralString, TypedDict
 import psycopg
 from acme_agent.agent import AgentSettings
 from acme_agent.persistence import migrate
-from acme_agent.readiness.postgres_server import create_database
+from acme_agent.readiness.servers.postgres_server import create_database
 from acme_agent.runs import Runs, open_runs, opening
 from acme_agent.worker.process import work
 from langgraph.graph import START, StateGraph

@@ -26,7 +26,7 @@ import psycopg
 from acme_agent.agent import AgentSettings, scenarios
 from acme_agent.agent.offline_scenarios import EXAMPLES
 from acme_agent.persistence import migrate
-from acme_agent.readiness.postgres_server import create_database, postgres_server
+from acme_agent.readiness.servers.postgres_server import create_database, postgres_server
 from acme_agent.runs import Runs, open_runs
 from pydantic import SecretStr
 

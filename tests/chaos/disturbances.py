@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import psycopg
-from acme_agent.readiness.postgres_programs import unprivileged_account
+from acme_agent.readiness.servers.postgres_programs import unprivileged_account
 
 _SERVER = """
 SELECT

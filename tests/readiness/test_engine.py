@@ -10,7 +10,7 @@ from harness import Case
 
 CHECK = '''"""{id} {title}: for the tests of the engine."""
 
-from .check import Check, Exam, Place
+from . import Check, Exam, Place
 
 CHECK = Check(
     id="{id}",
@@ -68,7 +68,7 @@ def test_a_check_that_fails_names_everything_and_the_remedy(case: Case) -> None:
     done = add(case, FINDS).ready("--only", "r90")
     assert done.returncode == 1
     for text in (
-        "src/acme_agent/readiness/check.py:",
+        "src/acme_agent/readiness/engine/check.py:",
         "it is wrong: 100 %, really",
         "and this",
         "To mend: say `please`",
@@ -183,12 +183,12 @@ def test_reports_for_machines(case: Case) -> None:
     (run,) = sarif["runs"]
     assert [result["ruleId"] for result in run["results"]] == ["R90", "R90"]
     place = run["results"][0]["locations"][0]["physicalLocation"]
-    assert place["artifactLocation"]["uri"] == "src/acme_agent/readiness/check.py"
+    assert place["artifactLocation"]["uri"] == "src/acme_agent/readiness/engine/check.py"
     assert place["region"]["startLine"] > 1
     assert "| R90 | politeness | **fails** | 3 things | 0.0 |" in file.read_text()
 
     annotations = case.ready("--only", "R90", "--format", "github").stdout.splitlines()
-    assert annotations[0].startswith("::error file=src/acme_agent/readiness/check.py,line=")
+    assert annotations[0].startswith("::error file=src/acme_agent/readiness/engine/check.py,line=")
     assert "title=R90 politeness::it is wrong: 100 %25, really To mend" in annotations[0]
 
     suite = ET.fromstring(case.ready("--only", "R90", "--format", "junit").stdout)
@@ -197,7 +197,7 @@ def test_reports_for_machines(case: Case) -> None:
 
 def test_an_organisations_check_comes_by_an_entry_point(case: Case) -> None:
     """The example of docs/standard.md, as it stands there, in an installed package."""
-    page = (case.package / "readiness" / "page.md").read_text()
+    page = (case.package / "readiness" / "engine" / "page.md").read_text()
     lines = page.partition("# our_standard/org1_tags.py")[2].partition("# What enforces what")[0].splitlines()[1:]
     site = case.folder / "site"
     module = site / "our_standard" / "org1_tags.py"

@@ -74,6 +74,9 @@ def test_joined_in_every_way(case: Case) -> None:
     by_query: Annotated[dict[str, int], operator.or_]
     weight: Annotated[float, operator.add]"""
     declare(case, channels, imports="import operator")
+    case.replace(
+        "agent/turn.py", '"citations": [],', '"citations": [], "found": Overwrite([]), "by_query": Overwrite({}),'
+    )
     written = '"found": [state["query"]], "by_query": {state["query"]: 1}, "weight": 0.1 * len(state["query"])'
     case.replace("agent/search.py", FOUND, f'return {{"passages": ranked["kept"], {written}}}')
     verdicts = assert_holds(case, "R04", scenario="search-again")

@@ -173,9 +173,9 @@ def test_no_folder_is_empty(projects: dict[str, Path]) -> None:
 def test_a_backend_has_its_modules_and_no_others(whole: dict[str, Path]) -> None:
     for backend in choices("backend"):
         package = whole[backend] / "src" / "support_agent"
-        for name in ("persistence/postgres.py", "readiness/postgres_server.py"):
+        for name in ("persistence/postgres.py", "readiness/servers/postgres_server.py"):
             assert (package / name).exists() is (backend != "sqlite")
-        for name in ("readiness/pgbouncer.py", "readiness/pgbouncer_fixtures.py"):
+        for name in ("readiness/servers/pgbouncer.py", "readiness/servers/pgbouncer_fixtures.py"):
             assert (package / name).exists() is (backend == "postgres+pgbouncer")
         assert (package / "persistence" / "sqlite.py").exists(), "the embedded default of all"
 

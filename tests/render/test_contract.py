@@ -68,7 +68,8 @@ def test_every_owned_or_excluded_path_exists(render: Render) -> None:
     rendered = {
         path
         for ci in ("github", "gitlab")
-        for path in files(render(ci=ci, backend="postgres+pgbouncer", worker="procrastinate"))
+        for backend in ("postgres+pgbouncer", "sqlite")
+        for path in files(render(ci=ci, backend=backend, worker="procrastinate"))
     }
     patterns = [line for block in CONTRACT["_exclude"] for line in block.splitlines() if line.startswith("/")]
     assert patterns

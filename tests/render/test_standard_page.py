@@ -11,7 +11,7 @@ def test_the_page_is_what_the_checks_say(tmp_path: Path) -> None:
     """`make docs` writes it."""
     (tmp_path / "acme_agent").symlink_to(ROOT / "template" / "src" / "{{ package_name }}")
     printed = subprocess.run(
-        [sys.executable, "-m", "acme_agent.readiness.page"],
+        [sys.executable, "-m", "acme_agent.readiness.engine.page"],
         cwd=ROOT,
         env={"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin"},
         capture_output=True,

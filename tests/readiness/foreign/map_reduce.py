@@ -4,7 +4,7 @@ import operator
 from typing import Annotated, Any, TypedDict
 
 from langgraph.graph import END, START, StateGraph
-from langgraph.types import Send
+from langgraph.types import Overwrite, Send
 
 from ..scenario import Scenario
 from ..settings import Settings
@@ -85,7 +85,7 @@ def build_graph() -> StateGraph[State, AgentSettings, State, State]:
 def new_input(question: str, *, approval: bool = False) -> dict[str, Any]:
     """Return the input: a page a sentence."""
     del approval
-    return {"pages": [page for page in question.split(".") if page.strip()]}
+    return {"pages": [page for page in question.split(".") if page.strip()], "counts": Overwrite([])}
 
 
 def check(settings: AgentSettings) -> None:
@@ -96,5 +96,5 @@ def scenarios() -> list[Scenario]:
     """Return one with pages, and one without."""
     return [
         Scenario(name="three pages", input=new_input("one two. three. four five six."), expected={"total": 6}),
-        Scenario(name="no pages", input={"pages": []}, expected={"total": 0}),
+        Scenario(name="no pages", input=new_input(""), expected={"total": 0}),
     ]

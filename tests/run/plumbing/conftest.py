@@ -13,7 +13,7 @@ import pytest
 from acme_agent import cli
 from acme_agent.agent import AgentSettings
 from acme_agent.agent.offline_scenarios import EXAMPLES
-from acme_agent.readiness.postgres_server import create_database, drop_database
+from acme_agent.readiness.servers.postgres_server import create_database, drop_database
 from acme_agent.runs import open_runs
 from acme_agent.settings import Settings
 from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from acme_agent.persistence import CheckpointRefused, DatabaseUnreachable, open_checkpointer, postgres_commit
 from acme_agent.persistence.postgres_saver import PostgresSaver
-from acme_agent.readiness.postgres_server import drop_database
+from acme_agent.readiness.servers.postgres_server import drop_database
 from acme_agent.settings import Settings
 from langgraph.checkpoint.base import Checkpoint, empty_checkpoint
 from psycopg.conninfo import conninfo_to_dict

@@ -16,9 +16,9 @@ from typing import Annotated, Any, TypedDict
 import psycopg
 import pytest
 from acme_agent.persistence import DirectUrlMissing, DirectUrlPooled, migrate, open_checkpointer
-from acme_agent.readiness import pgbouncer as pgbouncer_module
-from acme_agent.readiness.pgbouncer import POOL_SIZE, PgBouncerMissing, find_pgbouncer, pgbouncer
-from acme_agent.readiness.pgbouncer_fixtures import require_pgbouncer
+from acme_agent.readiness.servers import pgbouncer as pgbouncer_module
+from acme_agent.readiness.servers.pgbouncer import POOL_SIZE, PgBouncerMissing, find_pgbouncer, pgbouncer
+from acme_agent.readiness.servers.pgbouncer_fixtures import require_pgbouncer
 from acme_agent.settings import Settings
 from langgraph.graph import END, START, StateGraph
 from pydantic import SecretStr

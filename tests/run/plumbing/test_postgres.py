@@ -19,7 +19,7 @@ from acme_agent.persistence import (
     list_threads,
     open_checkpointer,
 )
-from acme_agent.readiness.postgres_server import drop_database
+from acme_agent.readiness.servers.postgres_server import drop_database
 from acme_agent.settings import Settings
 from langgraph.checkpoint.base import empty_checkpoint
 from psycopg.conninfo import conninfo_to_dict

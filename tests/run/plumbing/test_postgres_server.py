@@ -11,9 +11,9 @@ from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
-from acme_agent.readiness import postgres_lifeline, postgres_programs
-from acme_agent.readiness.postgres_programs import PostgresMissing, find_programs
-from acme_agent.readiness.postgres_server import create_database, drop_database, postgres_server
+from acme_agent.readiness.servers import postgres_lifeline, postgres_programs
+from acme_agent.readiness.servers.postgres_programs import PostgresMissing, find_programs
+from acme_agent.readiness.servers.postgres_server import create_database, drop_database, postgres_server
 
 GONE_WITHIN = 15.0  # seconds
 PROGRAMS = ("initdb", "pg_ctl", "postgres")
@@ -66,7 +66,7 @@ def test_a_server_and_its_databases_end_with_the_context() -> None:
 
 def test_a_server_ends_when_the_test_process_is_killed() -> None:
     script = """
-from acme_agent.readiness.postgres_server import postgres_server
+from acme_agent.readiness.servers.postgres_server import postgres_server
 with postgres_server() as url:
     print(url, flush=True)
     input()

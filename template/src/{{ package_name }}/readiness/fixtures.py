@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from ..errors import ProjectError
-from .budgets import Budgets, budgets_of
-from .playing import Plays
+from .engine.budgets import Budgets, budgets_of
+from .playing.play import Plays
 
 # A project has the files of its own backend only (copier.yml).
-_OPTIONAL = {name: f"{__package__}.{name}_fixtures" for name in ("postgres", "pgbouncer")}
+_OPTIONAL = {name: f"{__package__}.servers.{name}_fixtures" for name in ("postgres", "pgbouncer")}
 _PRESENT = {name: module for name, module in _OPTIONAL.items() if find_spec(module)}
 
-pytest_plugins = [f"{__package__}.plugin", *_PRESENT.values()]
+pytest_plugins = [f"{__package__}.engine.plugin", *_PRESENT.values()]
 
 BACKENDS = ["sqlite", *_PRESENT]
 

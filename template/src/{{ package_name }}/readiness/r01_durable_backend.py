@@ -9,10 +9,10 @@ from langgraph.checkpoint.conformance import checkpointer_test, validate
 
 from ..agent import AgentSettings
 from ..persistence import open_checkpointer
-from .check import Check, Exam, Place
-from .fallbacks import fallbacks, in_memory
-from .production_settings import FILE, POOLER, SERVER, refused
-from .source import files
+from .engine.check import Check, Exam, Place
+from .source.fallbacks import fallbacks, in_memory
+from .source.nodes import files
+from .source.production_settings import FILE, POOLER, SERVER, refused
 
 CHECK = Check(
     id="R01",

@@ -21,10 +21,10 @@ from ..agent import checkpoint_types
 from ..persistence import ValueRefused, ValueUnreadable
 from ..persistence.exact import StrictSerializer
 from ..scenario import Scenario
-from .channels import Channel, channels, path_of, stored_graphs
-from .check import Check, Exam
-from .playing import Plays
-from .samples import Samples
+from .engine.check import Check, Exam
+from .playing.play import Plays
+from .playing.samples import Samples
+from .source.channels import Channel, channels, path_of, stored_graphs
 
 EXAMPLES = 20  # values of a channel
 LONGEST = 120  # characters of a value that are shown

@@ -10,10 +10,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from ..scenario import Scenario
-from .budgets import Budgets
-from .check import Check, Exam
-from .conversing import converse, is_messages, last, next_turn, place_of
-from .playing import Played, Plays
+from .engine.budgets import Budgets
+from .engine.check import Check, Exam
+from .playing.conversing import converse, is_messages, last, next_turn, place_of
+from .playing.play import Played, Plays
 
 TURNS = 8  # of a conversation
 MOST_TURNS = 36  # while something grows: a list that is kept to its newest thirty has stopped by then

@@ -16,11 +16,11 @@ from langgraph.channels.ephemeral_value import EphemeralValue
 from langgraph.channels.last_value import LastValue, LastValueAfterFinish
 
 from ..scenario import Scenario
-from .channels import Channel, channels
-from .check import Check, Exam
-from .playing import Plays
-from .source import graphs
-from .writers import NOTHING, Parallel, Writers, writers_of
+from .engine.check import Check, Exam
+from .playing.play import Plays
+from .source.channels import Channel, channels
+from .source.nodes import graphs
+from .source.writers import NOTHING, Parallel, Writers, writers_of
 
 ORDERS = 24  # of the tasks of a superstep: all of four tasks
 SHOWN = 100  # characters of a value

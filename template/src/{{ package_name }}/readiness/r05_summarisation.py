@@ -18,9 +18,9 @@ from langgraph.channels import LastValue
 
 from ..agent import build_graph
 from ..scenario import Scenario
-from .budgets import Budgets
-from .check import Check, Exam, Place
-from .conversing import (
+from .engine.budgets import Budgets
+from .engine.check import Check, Exam, Place
+from .playing.conversing import (
     converse,
     is_messages,
     last,
@@ -31,7 +31,7 @@ from .conversing import (
     unpaired,
     until_newest,
 )
-from .playing import Played, Plays
+from .playing.play import Played, Plays
 
 ENOUGH = 1.25  # times the budget: a conversation of so many tokens has to be cut
 SHORT = 12  # characters; a shorter text stands in a prompt by chance

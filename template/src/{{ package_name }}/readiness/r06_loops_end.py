@@ -12,11 +12,11 @@ from langgraph.errors import GraphRecursionError
 
 from ..runs.errors import WrongRequest
 from ..scenario import Scenario
-from .budgets import Budgets
-from .check import Check, Exam
-from .loops import loops, unbounded
-from .playing import MOST_ANSWERS, Played, Plays, play
-from .source import graphs
+from .engine.budgets import Budgets
+from .engine.check import Check, Exam
+from .playing.play import MOST_ANSWERS, Played, Plays, play
+from .source.loops import loops, unbounded
+from .source.nodes import graphs
 
 REFUSAL = "This is not good enough yet: change it."
 

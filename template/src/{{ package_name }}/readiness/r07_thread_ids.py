@@ -22,12 +22,12 @@ from ..errors import ProjectError
 from ..persistence import open_checkpointer, open_ledger
 from ..runs import Runs, configure_logging
 from ..scenario import Scenario
-from . import source
-from .check import Check, Exam, Place
-from .given_ids import bad_ids
-from .graph_calls import GraphCall, graph_calls
-from .imported import assigned
-from .playing import play, settings_for
+from .engine.check import Check, Exam, Place
+from .playing.play import play, settings_for
+from .source import nodes as source
+from .source.given_ids import bad_ids
+from .source.graph_calls import GraphCall, graph_calls
+from .source.imported import assigned
 
 MAKER = source.PACKAGE / "runs" / "threads.py"  # where a new id is made
 BAD_IDS = ("", " ", "a thread", "a/b", "x" * 201, "a\0b")

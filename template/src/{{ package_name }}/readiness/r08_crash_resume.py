@@ -14,10 +14,10 @@ import pytest
 
 from .. import persistence
 from ..scenario import Scenario
-from . import crash_run
-from .check import Check, Exam
-from .crash_points import Journal, repeated
-from .crash_run import Case, run_case
+from .engine.check import Check, Exam
+from .playing import crash_run
+from .playing.crash_points import Journal, repeated
+from .playing.crash_run import Case, run_case
 
 PATIENCE = 60.0  # seconds that one process may take
 DEATHS = 3  # times the points of the undisturbed run; a run that passes more does not come to an end

@@ -8,10 +8,10 @@ from typing import Any
 
 from langgraph.types import RetryPolicy
 
-from . import source
-from .check import Check, Exam
-from .effects_of_nodes import effects_of
-from .source import Code, Node
+from .engine.check import Check, Exam
+from .source import nodes as source
+from .source.effects_of_nodes import effects_of
+from .source.nodes import Code, Node
 
 CHECK = Check(
     id="R09",

@@ -11,11 +11,11 @@ from ..agent import AgentSettings, build_graph, checkpoint_types
 from ..persistence import Retention, Rows, open_checkpointer, open_ledger, open_retention
 from ..runs import Runs
 from ..scenario import Scenario
-from .check import Check, Exam
-from .playing import Played, play, settings_for
-from .production_settings import refused
-from .purge_schedules import WINDOW, schedules
-from .wrapped import Wrapped
+from .engine.check import Check, Exam
+from .playing.play import Played, play, settings_for
+from .playing.wrapped import Wrapped
+from .source.production_settings import refused
+from .source.purge_schedules import WINDOW, schedules
 
 WINDOW_DAYS = 30
 PATIENCE = 30.0  # seconds until a run has come to its first node's checkpoint

@@ -14,9 +14,9 @@ import pytest
 from ..persistence import Run
 from ..runs import Runs, ThreadId, open_runs
 from ..scenario import Scenario
-from . import posting
-from .check import Check, Exam, Place
-from .posting import PATIENCE, WRITERS, Posting, finish, mark, marks_of, post_all, post_one, thread
+from .engine.check import Check, Exam, Place
+from .playing import posting
+from .playing.posting import PATIENCE, WRITERS, Posting, finish, mark, marks_of, post_all, post_one, thread
 
 THREADS = 10
 CONTROL = THREADS  # the thread on which they post one after the other

@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..scenario import Scenario
-from . import source
-from .blocking import blocking_calls, on_the_loop, ruff_findings, set_up_in_handlers, set_up_in_nodes
-from .budgets import Budgets
-from .check import Check, Exam, Finding
-from .playing import Plays, play
-from .watchdog import Stall, Watchdog
+from .engine.budgets import Budgets
+from .engine.check import Check, Exam, Finding
+from .playing.play import Plays, play
+from .playing.watchdog import Stall, Watchdog
+from .source import nodes as source
+from .source.blocking import blocking_calls, on_the_loop, ruff_findings, set_up_in_handlers, set_up_in_nodes
 
 TIMES = 3  # that a scenario must stall in the same function: noise does not come back to it
 

@@ -13,10 +13,10 @@ from pydantic_core import PydanticUndefined
 
 from ..agent import AgentSettings
 from ..scenario import Scenario
-from . import source
-from .check import Check, Exam, Place
-from .imported import argument, assigned, calls, is_open
-from .playing import Plays
+from .engine.check import Check, Exam, Place
+from .playing.play import Plays
+from .source import nodes as source
+from .source.imported import argument, assigned, calls, is_open
 
 ASKS = "langgraph.types.interrupt"
 ANSWERS = "langgraph.types.Command"

@@ -15,9 +15,9 @@ from ..persistence import open_checkpointer, open_ledger
 from ..runs import Runs
 from ..runs.config import project_version
 from ..scenario import Scenario
-from .check import Check, Exam, Place
-from .inflight import FOLDER, SUFFIX, bring_back, file_of, read, record, told
-from .playing import MOST_ANSWERS, Plays, settings_for
+from .engine.check import Check, Exam, Place
+from .playing.inflight import FOLDER, SUFFIX, bring_back, file_of, read, record, told
+from .playing.play import MOST_ANSWERS, Plays, settings_for
 
 CHECK = Check(
     id="R14",

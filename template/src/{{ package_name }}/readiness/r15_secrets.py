@@ -9,10 +9,10 @@ import pytest
 from ..agent import AgentSettings
 from ..persistence import open_checkpointer
 from ..scenario import Scenario
-from . import source
-from .canaries import SHORTEST, Tracer, environment_canaries, holds, logged, plain_secrets, settings_canaries
-from .check import Check, Exam, Place
-from .playing import Played, play
+from .engine.check import Check, Exam, Place
+from .playing.canaries import SHORTEST, Tracer, environment_canaries, holds, logged, plain_secrets, settings_canaries
+from .playing.play import Played, play
+from .source import nodes as source
 
 CHECK = Check(
     id="R15",

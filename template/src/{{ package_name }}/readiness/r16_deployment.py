@@ -8,12 +8,12 @@ from typing import Any
 from ..agent import AgentSettings
 from ..persistence.urls import normalise
 from ..production import BESIDE_POOL, default_secrets
-from .check import Check, Exam, Place
-from .deployment_files import Container, containers, words, yaml_files
+from .engine.check import Check, Exam, Place
 from .fixtures import BACKENDS
-from .health_code import health_functions, never_fails, reads_nothing, set_up
-from .production_settings import FILE, FINE, POOLER, SERVER, refused
-from .source import files
+from .source.deployment_files import Container, containers, words, yaml_files
+from .source.health_code import health_functions, never_fails, reads_nothing, set_up
+from .source.nodes import files
+from .source.production_settings import FILE, FINE, POOLER, SERVER, refused
 
 CHECK = Check(
     id="R16",

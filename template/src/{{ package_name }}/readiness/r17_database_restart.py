@@ -14,9 +14,9 @@ from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMet
 from ..rooms import optional
 from ..runs import Runs
 from ..scenario import Scenario
-from .check import Check, Exam, Place
-from .playing import Played, Plays, play
-from .wrapped import Wrapped
+from .engine.check import Check, Exam, Place
+from .playing.play import Played, Plays, play
+from .playing.wrapped import Wrapped
 
 OUTAGE = 2.5  # seconds, besides what stopping and starting takes
 
@@ -54,7 +54,7 @@ class Outage(Protocol):
 def test_runs_survive_an_outage(scenarios: list[Scenario], plays: Plays, tmp_path: Path, exam: Exam) -> None:
     """All scenarios are under way in one process, and each goes on."""
     undisturbed = [plays.of(scenario) for scenario in scenarios]
-    room = optional("readiness.postgres_outage")
+    room = optional("readiness.servers.postgres_outage")
     with room.stoppable() if room else _held_file(tmp_path) as (url, outage):
         disturbed, paused = asyncio.run(_disturb(undisturbed, url, outage, tmp_path))
     exam.look("runs under way", paused)

@@ -9,7 +9,7 @@ import typer
 
 from ..agent import scenarios
 from ..runs.config import project_version
-from .inflight import FOLDER, file_of, record
+from .playing.inflight import FOLDER, file_of, record
 
 app = typer.Typer()
 

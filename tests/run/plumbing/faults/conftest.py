@@ -18,8 +18,8 @@ import psycopg
 import pytest
 from acme_agent.persistence import migrate, open_checkpointer
 from acme_agent.persistence.postgres_saver import PostgresSaver
-from acme_agent.readiness.postgres_programs import unprivileged_account
-from acme_agent.readiness.postgres_server import create_database, drop_database, postgres_server
+from acme_agent.readiness.servers.postgres_programs import unprivileged_account
+from acme_agent.readiness.servers.postgres_server import create_database, drop_database, postgres_server
 from acme_agent.settings import Settings
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver

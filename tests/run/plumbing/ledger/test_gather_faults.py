@@ -10,7 +10,7 @@ from acme_agent.agent import AgentSettings
 from acme_agent.persistence import DatabaseUnreachable, Ledger, Run
 from acme_agent.persistence.errors import CheckpointerClosed
 from acme_agent.persistence.ledger import postgres_gather
-from acme_agent.readiness.postgres_server import drop_database
+from acme_agent.readiness.servers.postgres_server import drop_database
 from acme_agent.runs import Runs
 from acme_agent.runs.holder import is_dead
 from psycopg.conninfo import conninfo_to_dict

@@ -8,8 +8,8 @@ from typing import Any
 import psycopg
 import pytest
 from acme_agent.persistence import migrate
-from acme_agent.readiness.postgres_programs import unprivileged_account
-from acme_agent.readiness.postgres_server import create_database, postgres_server
+from acme_agent.readiness.servers.postgres_programs import unprivileged_account
+from acme_agent.readiness.servers.postgres_server import create_database, postgres_server
 from acme_agent.settings import Settings
 from plumbing.worker.crew import Client, Crew, until
 from psycopg.conninfo import conninfo_to_dict

@@ -1,0 +1,1 @@
+"""The engine: what a check is, and what pytest and its reports make of it."""

@@ -1,0 +1,1 @@
+"""Playing: scenarios from their start to their end, undisturbed, killed, recorded and gone on with."""
