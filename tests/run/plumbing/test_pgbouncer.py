@@ -160,7 +160,7 @@ async def connections(url: str, number: int) -> AsyncIterator[psycopg.AsyncConne
 def test_it_ends_when_the_test_process_is_killed(admin_url: str, pooler_url: str) -> None:
     script = """
 import os, sys
-from acme_agent.readiness import pgbouncer, postgres_lifeline
+from acme_agent.readiness.servers import pgbouncer, postgres_lifeline
 rooms = []
 pgbouncer.new_room = lambda prefix: rooms.append(postgres_lifeline.new_room(prefix)) or rooms[-1]
 with pgbouncer.pgbouncer(sys.argv[1]) as url:

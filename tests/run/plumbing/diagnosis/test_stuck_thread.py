@@ -45,7 +45,7 @@ def test_it_waits_for_an_answer(server: Shell, doctor: Doctor, connection: psyco
     assert level == "warning"
     row = connection.execute("SELECT question_id FROM agent_questions").fetchone()
     assert row
-    assert re.match(rf"waits for an answer since \d s: question {row[0]} of node approve, open for ever", text)
+    assert re.match(rf"waits for an answer since \d s: question {row[0]} of node approve, open until ", text)
     assert "acme-agent answer t" in text
     connection.execute("UPDATE agent_questions SET until = now() - interval '1 hour'")
     assert "its time is over; a worker does what APPROVAL_EXPIRY says" in doctor.cause("t")[1]
