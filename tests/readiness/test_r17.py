@@ -79,3 +79,11 @@ def test_a_file_that_is_waited_for(case: Case) -> None:
     timeout = "database_timeout: float = Field(8.0"
     case.replace("settings.py", timeout, timeout.replace("8.0", "6.0"))
     assert_holds(case, "R17", scenario="straight-pass")
+
+
+def test_the_room_for_the_server_is_missing(postgres_case: Case) -> None:
+    """A file is no stand-in for the server: the check says what it lacks, and does not hold by the file."""
+    (postgres_case.package / "readiness" / "servers" / "postgres_outage.py").unlink()
+    verdicts = postgres_case.verdicts(["R17"], scenario="straight-pass")
+    assert verdicts.failing == {"R17"}
+    assert "postgres_outage.py is missing" in verdicts.problems("R17")
