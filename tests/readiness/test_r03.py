@@ -44,6 +44,13 @@ def test_a_list_that_no_turn_begins_anew(case: Case) -> None:
     assert "search.py" in str(verdicts.checks["R03"]["problems"])
 
 
+def test_a_mark_for_each_turn(case: Case) -> None:
+    """A byte a turn is no matter of size, and still has no end."""
+    case.replace("agent/state.py", "    answer: str\n", "    turns: list[int]\n    answer: str\n")
+    case.replace("agent/search.py", PLAN, '    return {"turns": [*state.get("turns", []), 1], "searches": searches')
+    assert_fails(case, "R03", "turn after turn on one thread: `turns` grows and grows", scenario=SHORT)
+
+
 def test_messages_with_more_than_their_text(case: Case) -> None:
     """No summary would cut them yet: by their text, which tokens are counted of, they are short."""
     message = '{"messages": [AIMessage(state["answer"]'

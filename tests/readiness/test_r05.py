@@ -97,3 +97,10 @@ def test_who_makes_the_summary_is_given_all(case: Case) -> None:
     toml = case.folder / "pyproject.toml"
     toml.write_text(f"{toml.read_text()}\n[tool.readiness.budgets]\nsummary_tokens = 1500\n")
     assert_holds(case, "R05", scenario=LONG)
+
+
+def test_a_conversation_that_was_torn_before_holds(case: Case) -> None:
+    """A near miss: the caller brings a call without its result, as a crash leaves one. The graph did not tear it."""
+    torn = 'AIMessage("", id="torn", tool_calls=[{"name": "catalogue", "args": {}, "id": "torn"}])'
+    case.replace("agent/offline_scenarios.py", "    return tuple(turns)\n", f"    return (*turns, {torn})\n")
+    assert_holds(case, "R05", scenario=LONG)

@@ -82,3 +82,33 @@ def test_a_list_of_work_holds(case: Case) -> None:
         "agent/routing.py", REVIEWED, REVIEWED.replace('state["revisions"] < MAX_REVISIONS', 'state["wishes"]')
     )
     assert_holds(case, "R06", scenario="straight-pass")
+
+
+def test_a_node_that_gives_up_holds(case: Case) -> None:
+    """A near miss: the router asks for the verdict alone, and the reviewer says no more than so often."""
+    case.replace("agent/routing.py", REVIEWED, REVIEWED.replace(CAP, ""))
+    case.replace("agent/routing.py", APPROVED, APPROVED.replace(CAP, ""))
+    asks = "    passages = await _passages(state, runtime)\n    prompt = prompts.review("
+    stops = '    if state["revisions"] >= 3:\n        return {"verdict": "approved"}\n'
+    case.replace("agent/write.py", asks, stops + asks)
+    assert_holds(case, "R06", scenario="straight-pass")
+
+
+def test_a_guard_holds(case: Case) -> None:
+    """A near miss: the cap is the guard of a case, on the state or on the number that the case is about."""
+    last = f'        case _:\n            return "synthesize"{CAP}\n'
+    guard = """        case _ if state["revisions"] < MAX_REVISIONS:
+            return "synthesize"
+        case _:
+            return "give_up"
+"""
+    named = """        case _:
+            match state["revisions"]:
+                case taken if taken < MAX_REVISIONS:
+                    return "synthesize"
+                case _:
+                    return "give_up"
+"""
+    case.replace("agent/routing.py", REVIEWED, REVIEWED.replace(last, guard))
+    case.replace("agent/routing.py", APPROVED, APPROVED.replace(last, named))
+    assert_holds(case, "R06", scenario="straight-pass")

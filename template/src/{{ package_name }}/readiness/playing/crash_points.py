@@ -17,9 +17,7 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
-from langchain_core.callbacks import AsyncCallbackHandler
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
     BaseCheckpointSaver,
@@ -29,6 +27,7 @@ from langgraph.checkpoint.base import (
 )
 
 from ...runs.status import UNDONE
+from .nodes_at_work import AtWork, NodesAtWork
 from .wrapped import Wrapped
 
 POINTS = frozenset({"node finished", "task finished", "writes stored", "checkpoint stored", "answer sent"})
@@ -72,40 +71,25 @@ class Journal:
         return [line["point"] for line in self.lines() if line["what"] == "killed"]
 
 
-class NodePoints(AsyncCallbackHandler):
+class NodePoints(NodesAtWork):
     """Reaches a point when a node of the graph itself, not of a sub-graph, begins, and when its work is done."""
-
-    run_inline = True
 
     def __init__(self, journal: Journal, places: dict[str, str]) -> None:
         """Write into this journal; put into `places` where each task is at work, by its id."""
+        super().__init__()
         self._journal = journal
         self._places = places
-        self._running: dict[UUID, str] = {}
 
-    async def on_chain_start(
-        self,
-        serialized: dict[str, Any],
-        inputs: dict[str, Any],
-        *,
-        run_id: UUID,
-        metadata: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """See AsyncCallbackHandler (Any: its signature)."""
-        at = metadata or {}
-        namespace = str(at.get("langgraph_checkpoint_ns", ""))
-        if kwargs.get("name") != at.get("langgraph_node") or not namespace or "|" in namespace:
-            return
-        task = namespace.rpartition(":")[2]
-        place = f"superstep {at['langgraph_step']}, {at['langgraph_node']} {at['langgraph_path'][1:]}"
-        self._running[run_id] = self._places[task] = place
-        self._journal.note("node started", at=place, step=at["langgraph_step"])
+    def begins(self, at: AtWork) -> None:
+        """Note it; it is no point."""
+        if "|" not in at.namespace:
+            self._places[at.task] = place = f"superstep {at.step}, {at.node} {at.path[1:]}"
+            self._journal.note("node started", at=place, step=at.step)
 
-    async def on_chain_end(self, outputs: dict[str, Any], *, run_id: UUID, **kwargs: Any) -> None:
-        """See AsyncCallbackHandler (Any: its signature)."""
-        if run_id in self._running:
-            self._journal.reach("node finished", self._running.pop(run_id))
+    def is_done(self, at: AtWork) -> None:
+        """Reach the point."""
+        if at.task in self._places:
+            self._journal.reach("node finished", self._places[at.task])
 
 
 class SaverPoints(Wrapped):

@@ -11,9 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
-from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, ChannelVersions, Checkpoint, CheckpointMetadata
 from langgraph.checkpoint.serde.base import SerializerProtocol
@@ -22,6 +21,7 @@ from ...agent import AgentSettings, build_graph, checkpoint_types
 from ...persistence import Question, open_checkpointer, open_ledger
 from ...runs import Runs, ThreadStatus, new_thread_id
 from ...scenario import Scenario
+from .nodes_at_work import AtWork, NodesAtWork
 from .wrapped import Wrapped
 
 MOST_ANSWERS = 50  # to one scenario that is asked again and again
@@ -182,31 +182,17 @@ class _Recorder(Wrapped):
         await super().aput_writes(config, writes, task_id, task_path)
 
 
-class _Nodes(AsyncCallbackHandler):
+class _Nodes(NodesAtWork):
     """Notes which node each task is, and how long it was at work."""
 
-    run_inline = True
-
     def __init__(self, played: Played) -> None:
+        super().__init__()
         self._played = played
-        self._running: dict[UUID, tuple[str, float]] = {}
+        self._began: dict[str, float] = {}
 
-    async def on_chain_start(
-        self,
-        serialized: dict[str, Any],
-        inputs: dict[str, Any],
-        *,
-        run_id: UUID,
-        metadata: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        at = metadata or {}
-        namespace, node = str(at.get("langgraph_checkpoint_ns", "")), at.get("langgraph_node")
-        if namespace and kwargs.get("name") == node:
-            self._played.tasks[namespace.rpartition(":")[2]] = str(node)
-            self._running[run_id] = (str(node), time.monotonic())
+    def begins(self, at: AtWork) -> None:
+        self._played.tasks[at.task] = at.node
+        self._began[at.task] = time.monotonic()
 
-    async def on_chain_end(self, outputs: dict[str, Any], *, run_id: UUID, **kwargs: Any) -> None:
-        if run_id in self._running:
-            node, began = self._running.pop(run_id)
-            self._played.node_seconds.append((node, time.monotonic() - began))
+    def is_done(self, at: AtWork) -> None:
+        self._played.node_seconds.append((at.node, time.monotonic() - self._began[at.task]))
