@@ -99,6 +99,18 @@ def test_rows_files_and_a_second_round(case: Case) -> None:
     )
 
 
+def test_what_an_orm_commits(case: Case) -> None:
+    """No statement is to be seen, but what was added is written a second time."""
+    added = (
+        "    if state['searches'] > 5:\n"
+        "        session = settings_of(runtime).session\n"
+        "        session.add(state['answer'])\n"
+        "        await session.commit()\n"
+    )
+    patched(case, PUBLISH, PUBLISH + added)
+    assert_fails(case, "R09", "node deliver is tried again, and session.commit has no key", scenario=QUICK)
+
+
 def test_reads_and_effects_that_have_keys(case: Case) -> None:
     """Innocent: a GET, an effect in a @task, a key in headers that have a name, a key that a function is handed."""
     case.replace("agent/finish.py", "logger = logging", "CLIENT = httpx.AsyncClient()\nlogger = logging")

@@ -1,4 +1,4 @@
-"""The commands that look after the database: migrate, doctor, purge and restore. Exit codes as in `cli`."""
+"""The commands that look after the database: migrate, doctor, purge, restore, copy-threads. Exit codes as in `cli`."""
 
 import asyncio
 from pathlib import Path
@@ -8,12 +8,13 @@ import typer
 from rich.console import Console
 
 from . import persistence
+from .copy_display import QUIET, CopyLines, write_copied
 from .diagnosis import diagnose, diagnose_schema, diagnose_thread, read_settings
 from .display import show_rows
 from .errors import PROGRAM, ProjectError
 from .invocation import EXIT, STOPPED, AsJson, fail, load_settings, with_runs
 from .purge_display import PurgeDisplay, PurgeJsonLines, PurgeLines
-from .runs import Policy, Purged, Runs, configure_logging
+from .runs import Policy, Purged, Runs, configure_logging, copy_threads, settings_at
 
 app = typer.Typer()
 
@@ -92,3 +93,28 @@ def restore(file: Annotated[Path, typer.Argument(metavar="FILE", help="A file th
         raise ProjectError(f"{file} is no file: name one that `{PROGRAM} purge --archive DIR` wrote")
     thread = with_runs(load_settings(), lambda runs: runs.restore(file))
     Console(stderr=True, highlight=False).print(f"restored: {PROGRAM} show {thread}", markup=False, soft_wrap=True)
+
+
+@app.command("copy-threads")
+def copy(
+    source: Annotated[str, typer.Argument(metavar="FROM_URL", help="The database to read, which stays as it is.")],
+    target: Annotated[str, typer.Argument(metavar="TO_URL", help="The database to write, after `migrate`.")],
+    as_json: AsJson = False,
+) -> None:
+    """Copy all threads into another database, of the same kind or not, with their runs, questions and audit.
+
+    Stop the agents first: a thread at work is left out. Type it again to copy what is missing; what is there stays.
+    Exit code 1: a thread was not copied.
+    """
+    settings = load_settings()
+    lines = CopyLines()
+    listener = write_copied if as_json else lines.event
+    old, new = (settings_at(settings, url) for url in (source, target))
+    try:
+        with lines.bar:
+            outcomes = asyncio.run(copy_threads(old, new, listener))
+    except KeyboardInterrupt:
+        fail("stopped; no thread is half copied, and the same command goes on", STOPPED)
+    lines.end(outcomes)
+    if outcomes.keys() - QUIET:
+        raise typer.Exit(EXIT["failed"])

@@ -16,7 +16,7 @@ from acme_agent.effects import idempotency_key
 from acme_agent.persistence import Ledger, open_checkpointer, open_ledger
 from acme_agent.persistence.ledger import Store
 from acme_agent.persistence.urls import normalise, sqlite_path
-from acme_agent.runs import BadThreadId, Runs, configure_logging, new_thread_id, open_runs, thread_id
+from acme_agent.runs import BadThreadId, Runs, configure_logging, looking, new_thread_id, open_runs, thread_id
 from acme_agent.runs.config import graph_version, project_version, run_config
 from acme_agent.runs.holder import machine
 from acme_agent.runs.threads import job_of
@@ -129,6 +129,18 @@ def test_redact_leaves_ordinary_text() -> None:
         redact("see https://example.org/a:b and mail x@example.org")
         == "see https://example.org/a:b and mail x@example.org"
     )
+
+
+async def test_a_thread_that_is_deleted_while_threads_are_listed_is_left_out(
+    agent_settings: AgentSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def listed(*_: object) -> list[str]:
+        return ["there", "gone"]
+
+    monkeypatch.setattr(looking, "list_threads", listed)
+    async with open_runs(agent_settings) as runs:
+        await runs.start(new_input(QUESTION), thread="there")
+        assert [status.thread_id for status in await runs.threads()] == ["there"]
 
 
 async def test_unfinished_is_told_from_finished_when_next_is_empty(agent_settings: AgentSettings) -> None:

@@ -36,6 +36,7 @@ from .ledger import (
     SYSTEM,
     Also,
     Asked,
+    Entries,
     Entry,
     Ledger,
     Mode,
@@ -44,7 +45,11 @@ from .ledger import (
     Run,
     Status,
     Transaction,
+    drop_reservation,
     open_ledger,
+    put_entries,
+    take_entries,
+    threads_in_ledger,
 )
 from .opening import list_threads, migrate, open_checkpointer
 from .retention import Retention, Rows, StoredThread, oldest_id, open_retention
@@ -67,6 +72,7 @@ __all__ = [
     "DatabaseUnreachable",
     "DirectUrlMissing",
     "DirectUrlPooled",
+    "Entries",
     "Entry",
     "Fence",
     "ForbiddenMove",
@@ -96,6 +102,7 @@ __all__ = [
     "Transaction",
     "ValueRefused",
     "ValueUnreadable",
+    "drop_reservation",
     "fenced",
     "list_threads",
     "migrate",
@@ -103,5 +110,8 @@ __all__ = [
     "open_checkpointer",
     "open_ledger",
     "open_retention",
+    "put_entries",
+    "take_entries",
+    "threads_in_ledger",
     "try_storing",
 ]

@@ -1,5 +1,6 @@
 """Threads and runs."""
 
+from .copying import Copied, Outcome, copy_threads, settings_at
 from .errors import ThreadBusy, UnknownThread, WrongRequest
 from .events import Event, Listener, Moved, NodeFinished, NodeStarted, Text
 from .execution import DURABILITY
@@ -15,6 +16,7 @@ __all__ = [
     "DURABILITY",
     "Action",
     "BadThreadId",
+    "Copied",
     "Event",
     "Incompatible",
     "Listener",
@@ -22,6 +24,7 @@ __all__ = [
     "Moved",
     "NodeFinished",
     "NodeStarted",
+    "Outcome",
     "Policy",
     "Purged",
     "Runs",
@@ -32,8 +35,10 @@ __all__ = [
     "UnknownThread",
     "WrongRequest",
     "configure_logging",
+    "copy_threads",
     "job_of",
     "new_thread_id",
     "open_runs",
+    "settings_at",
     "thread_id",
 ]

@@ -37,7 +37,7 @@ async def fork_thread(
             for config in reversed(await _ids(checkpointer, thread, checkpoint)):
                 found = await checkpointer.aget_tuple(config)
                 if found:  # what the old thread did after its last copied checkpoint is not copied
-                    await _copy(checkpointer, found, to, with_writes=found.checkpoint["id"] != cut)
+                    await copy_checkpoint(checkpointer, found, to, with_writes=found.checkpoint["id"] != cut)
         except BaseException:
             await checkpointer.adelete_thread(to)
             raise
@@ -60,9 +60,10 @@ async def _ids(
         before = page[-1].config
 
 
-async def _copy(
+async def copy_checkpoint(
     checkpointer: BaseCheckpointSaver[str], found: CheckpointTuple, to: ThreadId, *, with_writes: bool
 ) -> None:
+    """Store a checkpoint, and the writes that are pending on it, under its own id in the thread `to`."""
     place = found.config["configurable"]
     parent = (found.parent_config or {}).get("configurable", {}).get("checkpoint_id")
     target: dict[str, Any] = {"thread_id": to, "checkpoint_ns": place["checkpoint_ns"]}

@@ -1,5 +1,6 @@
 """What threads and runs look like now: everything that only reads."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 from langchain_core.runnables import RunnableConfig
@@ -40,8 +41,12 @@ class Looking:
         return status_of_run(run, snapshot, questions=open_, behind=max(0, len(line) - 1))
 
     async def threads(self, limit: int = 20) -> list[ThreadStatus]:
-        """Return the threads that changed last, newest first."""
-        return [await self.status(id_) for id_ in await list_threads(self._checkpointer, limit)]
+        """Return the threads that changed last, newest first. One that is deleted meanwhile is left out."""
+        found = []
+        for id_ in await list_threads(self._checkpointer, limit):
+            with suppress(errors.UnknownThread):
+                found.append(await self.status(id_))
+        return found
 
     async def waiting(self, limit: int = 20) -> list[Question]:
         """Return the questions that wait for an answer, the oldest first."""

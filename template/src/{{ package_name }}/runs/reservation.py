@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
-from ..persistence import Run
+from ..persistence import Ledger, Run
 from .holder import claiming
 from .keeper import Keeper
 from .threads import ThreadId
@@ -19,9 +19,7 @@ async def reserved(keeper: Keeper, thread: ThreadId, purpose: str) -> AsyncItera
     A process that dies in the block leaves an entry that whoever finds it only notes as failed.
     """
     ledger = keeper.ledger
-    name = f"{purpose}-{uuid4()}"
-    with claiming() as holder:
-        run = await ledger.begin(name, thread, {_MARK: purpose}, holder=holder)
+    run = await reserve(ledger, thread, purpose)
     if run is None:
         yield None
         return
@@ -32,6 +30,12 @@ async def reserved(keeper: Keeper, thread: ThreadId, purpose: str) -> AsyncItera
             await ledger.settle(run, "failed", error=f"{purpose} was not finished")
             raise
         await ledger.settle(run, "done")
+
+
+async def reserve(ledger: Ledger, thread: ThreadId, purpose: str) -> Run | None:
+    """Make the entry, which the caller is to keep and to end; None as above."""
+    with claiming() as holder:
+        return await ledger.begin(f"{purpose}-{uuid4()}", thread, {_MARK: purpose}, holder=holder)
 
 
 def purpose_of(payload: object) -> str:

@@ -1,5 +1,6 @@
 """The ledger: which runs were accepted, what they are doing, what they wait for, and who may write for them."""
 
+from .copying import Entries, drop_reservation, put_entries, take_entries, threads_in_ledger
 from .ledger import Ledger
 from .moving import SYSTEM, Also
 from .opening import open_ledger
@@ -12,6 +13,7 @@ __all__ = [
     "SYSTEM",
     "Also",
     "Asked",
+    "Entries",
     "Entry",
     "Ledger",
     "Mode",
@@ -21,5 +23,9 @@ __all__ = [
     "Status",
     "Store",
     "Transaction",
+    "drop_reservation",
     "open_ledger",
+    "put_entries",
+    "take_entries",
+    "threads_in_ledger",
 ]

@@ -135,7 +135,7 @@ class Ledger(Asking):
                 "asked": int(bool(questions) or becomes == "queued"),
             }
             settled = run_of((await transaction.rows(sql.SETTLE, moved))[0])
-            await self._freed(transaction, settled)
+            await self.free(transaction, settled)
             return settled
 
         return await self.store.transaction(act)
@@ -190,7 +190,7 @@ class Ledger(Asking):
             if holder:
                 return run_of((await transaction.rows(sql.TAKE_OVER, {**place, "holder": holder}))[0])
             queued = run_of((await transaction.rows(sql.REQUEUE, place))[0])
-            await self._freed(transaction, queued)
+            await self.free(transaction, queued)
             return queued
 
         return await self.store.transaction(act)

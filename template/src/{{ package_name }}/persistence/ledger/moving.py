@@ -44,10 +44,10 @@ class Moving(Reading):
         await note(transaction, kind, moved, text, actor=actor)
         if not moved.active:
             await close_questions(transaction, moved, "withdrawn")
-        await self._freed(transaction, moved)
+        await self.free(transaction, moved)
         return moved
 
-    async def _freed(self, transaction: Transaction, run: Run) -> None:
+    async def free(self, transaction: Transaction, run: Run) -> None:
         """Make the run that goes next ready: this one, if it is in the queue again, or the one behind it."""
         for row in await transaction.rows(sql.NEXT_IN_LINE, {"thread": run.thread_id}):
             await self._ready(transaction, run_of(row))

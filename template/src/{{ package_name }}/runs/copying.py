@@ -1,0 +1,261 @@
+"""Copying threads from one database to another, of the same kind or not: all that they are, and nothing by halves.
+
+A thread is copied with its checkpoints, in all namespaces, the writes that are pending between them, its runs, its
+questions and its audit. Ids stay, so what a node has done under an idempotency key is known by the same key. Values go
+through the savers one by one: how a database keeps them is its own affair, and what is sealed is sealed anew.
+
+The copy is reserved in the target until it has been read back and compared; then the ledger's part is added in one
+transaction. So a copy that is killed leaves reserved threads, which the next one begins again, and whole ones, which it
+passes over. The source is only read: a thread that moves on meanwhile is copied again.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+from pydantic import SecretStr
+
+from ..agent import AgentSettings, build_graph, checkpoint_types
+from ..errors import ProjectError
+from ..persistence import (
+    DatabaseUnreachable,
+    Entries,
+    Ledger,
+    Run,
+    drop_reservation,
+    open_checkpointer,
+    open_ledger,
+    open_retention,
+    put_entries,
+    take_entries,
+    threads_in_ledger,
+)
+from ..persistence.urls import describe, normalise, sqlite_path
+from .errors import WrongRequest
+from .forking import copy_checkpoint
+from .keeper import Keeper
+from .opening import queue_of
+from .reservation import purpose_of, reserve
+from .retention import Looked
+from .status import is_abandoned
+from .threads import ThreadId
+
+PURPOSE = "copy"
+AT_ONCE = 8  # threads
+PAGE = 1000  # threads whose ids are read at once
+TRIES = 3  # of one that moves on while it is copied
+
+Outcome = Literal["copied", "there", "at work", "differs", "failed"]
+"""there: it had been copied before. at work: a process executes it. differs: the target has another thread of this id,
+or one that has gone on since it was copied; it is left alone."""
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What became of a thread."""
+
+    thread_id: str
+    outcome: Outcome
+    text: str = ""
+
+
+CopyListener = Callable[[Copied | Looked], None]
+
+
+def settings_at(settings: AgentSettings, url: str) -> AgentSettings:
+    """Return the settings for another database than DATABASE_URL's.
+
+    DATABASE_DIRECT_URL is for that one, and a SQLite file is not sealed. Raises BadDatabaseUrl.
+    """
+    if url == settings.checkpoint_url:
+        return settings
+    changed = {"database_url": SecretStr(url), "database_direct_url": SecretStr("")}
+    if normalise(url).startswith("sqlite:"):
+        changed |= {"checkpoint_key": SecretStr(""), "checkpoint_key_old": SecretStr("")}
+    return settings.model_copy(update=changed)
+
+
+async def copy_threads(source: AgentSettings, target: AgentSettings, listener: CopyListener) -> Counter[Outcome]:
+    """Copy every thread of one database into another, and return how many had each outcome.
+
+    Raises WrongRequest if that cannot be meant, and the errors of `open_checkpointer` for either.
+    """
+    old_url, new_url = (normalise(settings.checkpoint_url) for settings in (source, target))
+    if old_url == new_url:
+        raise WrongRequest(f"both URLs name {describe(old_url)}: name the database to copy to as the second one")
+    if old_url.startswith("sqlite:") and not await asyncio.to_thread(sqlite_path(old_url).is_file):
+        raise WrongRequest(f"there is no {describe(old_url)} to copy from")
+    outcomes: Counter[Outcome] = Counter()
+    async with AsyncExitStack() as opened:
+        old, new = [await opened.enter_async_context(_open(settings)) for settings in (source, target)]
+        threads = await _threads(old)
+        limit = asyncio.Semaphore(AT_ONCE)
+
+        async def one(thread: str) -> None:
+            async with limit:
+                try:
+                    copied = await _copy(old, new, ThreadId(thread))
+                except DatabaseUnreachable:
+                    raise
+                except ProjectError as error:  # of this thread alone, such as a value that cannot be read
+                    copied = Copied(thread, "failed", str(error))
+            outcomes[copied.outcome] += 1
+            listener(copied)
+            listener(Looked(outcomes.total(), len(threads)))
+
+        listener(Looked(0, len(threads)))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for thread in threads:
+                    group.create_task(one(thread))
+        except* DatabaseUnreachable as errors:
+            raise errors.exceptions[0] from None
+    return outcomes
+
+
+@dataclass(frozen=True)
+class _Side:
+    """A database that is open."""
+
+    url: str
+    checkpointer: BaseCheckpointSaver[str]
+    ledger: Ledger
+    keeper: Keeper
+
+
+@asynccontextmanager
+async def _open(settings: AgentSettings) -> AsyncIterator[_Side]:
+    async with open_checkpointer(settings.checkpoint_url, settings=settings, types=checkpoint_types) as opened:
+        graph = build_graph().compile(checkpointer=opened)  # which tells the checkpointer the types of its state
+        checkpointer = graph.checkpointer if isinstance(graph.checkpointer, BaseCheckpointSaver) else opened
+        keeper = Keeper(open_ledger(opened, queue_of(settings)))
+        try:
+            yield _Side(settings.checkpoint_url, checkpointer, keeper.ledger, keeper)
+        finally:
+            await keeper.close()
+
+
+async def _threads(side: _Side) -> list[str]:
+    """Return the ids of the threads that have a checkpoint, or a run that has none yet."""
+    found: set[str] = set()
+    after = ""
+    while page := await threads_in_ledger(side.ledger, after):
+        found |= set(page)
+        after = page[-1]
+    retention, after = open_retention(side.url, side.checkpointer), ""
+    while stored := await retention.page(after, PAGE, None):
+        found |= {thread.thread_id for thread in stored if thread.head}
+        after = stored[-1].thread_id
+    return sorted(found)
+
+
+async def _copy(source: _Side, target: _Side, thread: ThreadId) -> Copied:
+    for _ in range(TRIES):
+        if at_work := _executed(await source.ledger.line(thread)):
+            return Copied(thread, "at work", f"run {at_work.run_id}: copy it when that is over")
+        entries, head = await take_entries(source.ledger, thread), await _head(source, thread)
+        if other := await _in_the_way(source, target, thread, entries):
+            return other
+        reservation = await reserve(target.ledger, thread, PURPOSE)
+        if reservation is None:
+            return Copied(thread, "differs", "a run of it has begun in the target")
+        async with target.keeper.keeping(reservation):
+            try:
+                await _copy_checkpoints(source, target, thread)
+                wrong = await _difference(source, target, thread)
+                moved = (await take_entries(source.ledger, thread), await _head(source, thread)) != (entries, head)
+                if not wrong and not moved:
+                    await put_entries(target.ledger, entries, reservation)
+                    return Copied(thread, "copied")
+            except BaseException:
+                await _take_back(target, thread, reservation)
+                raise
+            await _take_back(target, thread, reservation)
+        if not moved:
+            return Copied(thread, "failed", f"what was read back is not what was written: {wrong}")
+    return Copied(thread, "at work", "it moved on while it was copied: copy it when it is over")
+
+
+async def _take_back(target: _Side, thread: ThreadId, reservation: Run) -> None:
+    await target.checkpointer.adelete_thread(thread)
+    await drop_reservation(target.ledger, reservation)
+
+
+async def _in_the_way(source: _Side, target: _Side, thread: ThreadId, entries: Entries) -> Copied | None:
+    """Return what the target's thread of this id means; None if there is none, or only a copy that was not finished."""
+    for run in await target.ledger.line(thread):
+        if run.has_input and purpose_of(await target.ledger.payload(run)) == PURPOSE:
+            if not is_abandoned(run):
+                return Copied(thread, "at work", "another process copies it")
+            await _take_back(target, thread, run)
+    there = await take_entries(target.ledger, thread)
+    if not there.runs and await _head(target, thread) is None:
+        return None
+    if not await _difference(source, target, thread) and _ids(entries.runs) == _ids(there.runs):
+        return Copied(thread, "there")
+    return Copied(thread, "differs", "the target has a thread of this id, which is left as it is")
+
+
+async def _copy_checkpoints(source: _Side, target: _Side, thread: ThreadId) -> None:
+    async for found in source.checkpointer.alist(_all_of(thread)):
+        await copy_checkpoint(target.checkpointer, found, thread, with_writes=True)
+
+
+async def _difference(source: _Side, target: _Side, thread: ThreadId) -> str:
+    """Return where the thread's checkpoints are not the same; nothing if they are."""
+    theirs = aiter(target.checkpointer.alist(_all_of(thread)))
+    async for one in source.checkpointer.alist(_all_of(thread)):
+        other = await anext(theirs, None)
+        for name, mine, its in zip(_NAMES, _facts(one), _facts(other), strict=True):
+            if not _same(source.checkpointer, mine, its):
+                return f"the {name} of checkpoint {one.checkpoint['id']}"
+    return "" if await anext(theirs, None) is None else "there are more checkpoints"
+
+
+def _all_of(thread: ThreadId) -> RunnableConfig:
+    """Return the config of a thread's checkpoints in all namespaces."""
+    return {"configurable": {"thread_id": thread}}
+
+
+_NAMES = ("place", "values", "channels", "metadata", "parent", "pending writes")
+
+
+def _facts(found: CheckpointTuple | None) -> tuple[Any, ...]:  # Any: values of the state
+    if found is None:
+        return (None,) * len(_NAMES)
+    rest = {key: found.checkpoint[key] for key in ("id", "ts", "channel_versions", "versions_seen")}
+    parent = (found.parent_config or {}).get("configurable", {}).get("checkpoint_id")
+    writes = {f"{task} {channel} {number}": value for number, (task, channel, value) in enumerate(_sorted(found))}
+    place = found.config["configurable"].get("checkpoint_ns", "")
+    return place, found.checkpoint["channel_values"], rest, found.metadata, parent, writes
+
+
+def _sorted(found: CheckpointTuple) -> list[tuple[str, str, Any]]:  # Any: as above
+    return sorted(found.pending_writes or [], key=lambda write: write[:2])
+
+
+def _same(checkpointer: BaseCheckpointSaver[str], one: Any, other: Any) -> bool:  # Any: as above
+    """Compare values as they are stored: of two arrays, or two NaN, == tells nothing."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(checkpointer, one[key], other[key]) for key in one)
+    pack = checkpointer.serde.dumps_typed
+    return pack(one) == pack(other) or bool(one == other)
+
+
+async def _head(side: _Side, thread: ThreadId) -> tuple[str, int] | None:
+    """Return the newest checkpoint and how many writes are pending on it; None for a thread without checkpoints."""
+    found = await side.checkpointer.aget_tuple(_all_of(thread))
+    return (found.checkpoint["id"], len(found.pending_writes or [])) if found else None
+
+
+def _executed(line: list[Run]) -> Run | None:
+    return next((run for run in line if run.status == "running" and not is_abandoned(run)), None)
+
+
+def _ids(runs: list[dict[str, Any]]) -> list[str]:  # Any: columns
+    return [run["run_id"] for run in runs]
