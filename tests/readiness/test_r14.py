@@ -101,6 +101,15 @@ def test_another_cap_ends_old_threads_as_it_ends_new_ones(released: Case) -> Non
     assert_holds(released, "R14", scenario="never-satisfied")
 
 
+def test_a_failure_with_a_number_of_its_own(released: Case) -> None:
+    """Near miss: what a run fails with names an incident, which is another one each time."""
+    failure = '    failure = f"not approved'
+    released.replace("agent/finish.py", failure, '    failure = f"incident {uuid4()}: not approved')
+    imported = "from typing import Literal\n"
+    released.replace("agent/finish.py", imported, f"{imported}from uuid import uuid4\n")
+    assert_holds(released, "R14", scenario="never-satisfied")
+
+
 def test_without_a_release(case: Case) -> None:
     """Near miss: a fresh project has recorded nothing, and is gone on with as it is."""
     verdicts = assert_holds(case, "R14", scenario="approval-with-changes")

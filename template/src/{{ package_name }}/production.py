@@ -37,6 +37,8 @@ def refusals(settings: "Settings") -> Iterator[str]:
     url = settings.database_url.get_secret_value().strip()
     if not url:
         yield "ENVIRONMENT=production needs DATABASE_URL: without it threads live in a local file"
+    elif url.lower().startswith("memory"):
+        yield f"{REFUSES} memory://, which loses every thread when the process ends: set DATABASE_URL to a server"
     elif url.lower().startswith("sqlite"):
         yield from _of_a_file(url, settings.replicas)
     else:

@@ -6,7 +6,7 @@ from ..agent import AgentSettings
 from ..errors import PROGRAM, ProjectError
 from ..persistence import Ledger, Run, open_checkpointer, open_ledger, try_storing
 from ..persistence.inspection import Inspection, open_inspection
-from ..persistence.urls import describe
+from ..persistence.urls import describe, is_embedded
 from ..runs import Policy
 from ..runs.recovery import STRANDED
 from ..runs.status import is_abandoned
@@ -89,7 +89,7 @@ async def _server(settings: AgentSettings, inspection: Inspection) -> AsyncItera
 
 
 async def _runs(settings: AgentSettings, ledger: Ledger, ahead: float) -> AsyncIterator[Finding]:
-    if not settings.checkpoint_url.startswith("sqlite"):
+    if not is_embedded(settings.checkpoint_url):
         purges = [entry for entry in await ledger.audit("", NAMED) if entry.kind == "purged"]
         last = f"purged last at {clock_time(purges[0].at)}: {purges[0].detail}" if purges else "never purged"
         yield fine("retention", f"{Policy.of(settings)}; {last}")

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Protocol, cast
 
 from ..settings import Settings
-from .urls import normalise
+from .urls import is_embedded, normalise
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ async def open_inspection(settings: Settings) -> AsyncIterator[Inspection | None
     Raises BadDatabaseUrl and DatabaseUnreachable.
     """
     url = normalise(settings.migration_url)
-    if url.startswith("sqlite:"):
+    if is_embedded(url):
         yield None
         return
     # A project has the files of its own backend only (copier.yml), so the module is named here and not imported.

@@ -9,9 +9,9 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from ..settings import Settings
-from .errors import BackendMissing, SealingImpossible
+from .errors import BackendMissing, BadDatabaseUrl, SealingImpossible
 from .exact import StrictSerializer
-from .urls import normalise
+from .urls import MEMORY, is_embedded, normalise
 
 MIGRATION_WAIT = 60.0  # seconds that `migrate` lets another process finish its migration
 
@@ -32,8 +32,9 @@ class _ListsThreads(Protocol):
 
 
 # A project has the files of its own backend only (copier.yml), so the modules are named here and not imported.
-_OPENERS = {"sqlite": ("sqlite", "sqlite"), "postgresql": ("postgres", "postgres")}
-_MIGRATORS = {"sqlite": ("sqlite", "sqlite"), "postgresql": ("postgres_migrate", "postgres")}
+_FILE = ("sqlite", "sqlite")
+_OPENERS = {"memory": _FILE, "sqlite": _FILE, "postgresql": ("postgres", "postgres")}
+_MIGRATORS = {"memory": _FILE, "sqlite": _FILE, "postgresql": ("postgres_migrate", "postgres")}
 
 
 @asynccontextmanager
@@ -51,7 +52,9 @@ async def open_checkpointer(
     """
     plain = normalise(url)
     settings = settings or Settings()
-    if plain.startswith("sqlite:") and settings.checkpoint_key.get_secret_value():
+    if plain == MEMORY and settings.environment != "test":
+        raise BadDatabaseUrl("is memory://, which loses every thread when the process ends: only ENVIRONMENT=test may")
+    if is_embedded(plain) and settings.checkpoint_key.get_secret_value():
         raise SealingImpossible("a SQLite file is not sealed: encrypt its disk and unset the key, or use PostgreSQL")
     serde = StrictSerializer(types)
     opener = cast("_Opener", _backend(plain, _OPENERS))

@@ -13,7 +13,7 @@ from typing import Protocol, cast
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
-from .urls import normalise
+from .urls import is_embedded, normalise
 
 _UUID_EPOCH = datetime(1582, 10, 15, tzinfo=UTC)  # RFC 9562; its clock ticks every 100 ns
 
@@ -87,7 +87,7 @@ class _Opener(Protocol):
 def open_retention(url: str, checkpointer: BaseCheckpointSaver[str]) -> Retention:
     """Return the retention of a checkpointer that `open_checkpointer(url)` yields, over the same connections."""
     # A project has the files of its own backend only (copier.yml), so the module is named here and not imported.
-    backend = "sqlite" if normalise(url).startswith("sqlite:") else "postgres"
+    backend = "sqlite" if is_embedded(normalise(url)) else "postgres"
     opener = cast("_Opener", import_module(f"{__package__}.{backend}_retention"))
     return opener.open_retention(checkpointer)
 

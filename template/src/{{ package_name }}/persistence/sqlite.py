@@ -26,7 +26,7 @@ from .fence import INPUT, Fence, fence_of_checkpoint, fence_of_writes
 from .ledger import statements as sql
 from .ledger.sqlite_store import SqliteStore
 from .ledger.sqlite_tables import create_tables
-from .urls import describe, sqlite_path
+from .urls import MEMORY, describe, sqlite_path
 
 PAGE = 100  # checkpoints that a listing reads at once
 CHUNK = 64  # rows that a cursor fetches at once; aiosqlite's own default
@@ -134,10 +134,11 @@ class SqliteSaver(AsyncSqliteSaver):
 
 @asynccontextmanager
 async def open_saver(url: str, settings: Settings, serde: JsonPlusSerializer) -> AsyncIterator[SqliteSaver]:
-    """Yield a saver on the file, which is created with its folder when it is missing."""
+    """Yield a saver on the file, which is created with its folder when it is missing; or in memory, for tests."""
     path = sqlite_path(url)
     try:
-        await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
+        if url != MEMORY:
+            await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
         # Not opened by aiosqlite: when it cannot, it does not wait for the end of its thread, which may then speak to
         # an event loop that is closed.
         connect = partial(sqlite3.connect, path, timeout=settings.database_timeout, check_same_thread=False)
@@ -158,6 +159,8 @@ async def open_saver(url: str, settings: Settings, serde: JsonPlusSerializer) ->
 
 async def migrate(url: str, settings: Settings, wait: float) -> list[str]:
     """Create the tables. Return a line about it for a file that was not there before."""
+    if url == MEMORY:
+        return []  # whoever opens it makes the tables
     missing = not await asyncio.to_thread(sqlite_path(url).exists)
     patient = settings.model_copy(update={"database_timeout": wait})
     async with open_saver(url, patient, JsonPlusSerializer(allowed_msgpack_modules=())):

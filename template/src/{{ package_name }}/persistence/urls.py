@@ -9,7 +9,10 @@ from pathlib import Path
 
 from .errors import BadDatabaseUrl
 
+MEMORY = "memory://"
+
 _SCHEMES = {
+    "memory": "memory",
     "sqlite": "sqlite",
     "sqlite+aiosqlite": "sqlite",
     "sqlite+pysqlite": "sqlite",
@@ -36,6 +39,7 @@ _HOSTS = re.compile(r"(?:(?:\[[0-9a-fA-F:.%]+\]|[^:,\[\]]*)(?::\d*)?(?:,|$))*")
 def normalise(url: str) -> str:
     """Return the URL with its driver suffix and foreign parameters removed: `sqlite:///...` or `postgresql://...`.
 
+    `memory://` stays as it is.
     `sqlite:///a/b.db` is relative to the working directory, `sqlite:////a/b.db` absolute; the path is taken literally.
     Raises BadDatabaseUrl, whose text repeats nothing of the URL but its scheme.
     """
@@ -51,7 +55,16 @@ def normalise(url: str) -> str:
     if scheme is None:
         shown = repr(given) if _SCHEME_NAME.fullmatch(given) else "something that is no scheme"
         raise BadDatabaseUrl(f"starts with {shown}; supported are {', '.join(sorted(_SCHEMES))}")
+    if scheme == "memory":
+        if rest:
+            raise BadDatabaseUrl(f"has something behind {MEMORY}, which names nothing")
+        return MEMORY
     return f"{scheme}://{_sqlite(rest) if scheme == 'sqlite' else _postgres(rest)}"
+
+
+def is_embedded(url: str) -> bool:
+    """Tell whether a URL leads to no server: a file, or this process's memory."""
+    return url.strip().lower().startswith(("sqlite", "memory"))
 
 
 def describe(url: str) -> str:
@@ -60,7 +73,7 @@ def describe(url: str) -> str:
         scheme, _, rest = normalise(url).partition("://")
     except BadDatabaseUrl:
         return "the database"
-    if scheme == "sqlite":
+    if scheme in {"memory", "sqlite"}:
         return f"{scheme}://{rest}"
     authority, slash, name = rest.partition("?")[0].partition("/")
     credentials, at, hosts = authority.rpartition("@")
@@ -68,8 +81,8 @@ def describe(url: str) -> str:
 
 
 def sqlite_path(url: str) -> Path:
-    """Return the file that a normalised `sqlite:///` URL names."""
-    return Path(url.removeprefix("sqlite:///"))
+    """Return the file that a normalised `sqlite:///` URL names; `:memory:`, as SQLite calls it, for `memory://`."""
+    return Path(":memory:" if url == MEMORY else url.removeprefix("sqlite:///"))
 
 
 def _sqlite(rest: str) -> str:

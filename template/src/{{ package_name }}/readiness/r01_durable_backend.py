@@ -47,7 +47,8 @@ LOST: dict[str, dict[str, Any]] = {  # Any: values of settings
         "database_direct_url": SERVER.replace("db.internal", "localhost"),
     },
     "a Redis, of which nobody knows whether it stores anything": {"database_url": "redis://cache.internal:6379/0"},
-    "a scheme that nobody knows": {"database_url": "memory://"},
+    "this process's memory": {"database_url": "memory://"},
+    "a scheme that nobody knows": {"database_url": "nowhere://"},
 }
 """What production must refuse."""
 

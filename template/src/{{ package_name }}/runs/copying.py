@@ -35,7 +35,7 @@ from ..persistence import (
     take_entries,
     threads_in_ledger,
 )
-from ..persistence.urls import describe, normalise, sqlite_path
+from ..persistence.urls import describe, is_embedded, normalise, sqlite_path
 from .errors import WrongRequest
 from .forking import copy_checkpoint
 from .keeper import Keeper
@@ -75,7 +75,7 @@ def settings_at(settings: AgentSettings, url: str) -> AgentSettings:
     if url == settings.checkpoint_url:
         return settings
     changed = {"database_url": SecretStr(url), "database_direct_url": SecretStr("")}
-    if normalise(url).startswith("sqlite:"):
+    if is_embedded(normalise(url)):
         changed |= {"checkpoint_key": SecretStr(""), "checkpoint_key_old": SecretStr("")}
     return settings.model_copy(update=changed)
 

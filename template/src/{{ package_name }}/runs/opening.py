@@ -7,6 +7,7 @@ from typing import Protocol, cast
 from ..agent import AgentSettings, build_graph, checkpoint_types
 from ..errors import PROGRAM
 from ..persistence import Also, open_checkpointer, open_ledger
+from ..persistence.urls import is_embedded
 from ..rooms import optional
 from .runs import Runs
 
@@ -29,5 +30,5 @@ async def open_runs(settings: AgentSettings) -> AsyncIterator[Runs]:
 
 def queue_of(settings: AgentSettings) -> Also | None:
     """Return what makes a job for each run that is ready; None without workers, or in a file of this machine."""
-    room = None if settings.checkpoint_url.startswith("sqlite") else optional("worker.queue")
+    room = None if is_embedded(settings.checkpoint_url) else optional("worker.queue")
     return cast("_Queue", room).enqueue if room else None
