@@ -101,6 +101,26 @@ def test_another_cap_ends_old_threads_as_it_ends_new_ones(released: Case) -> Non
     assert_holds(released, "R14", scenario="never-satisfied")
 
 
+SCHEMA = '        response_schema={"type": "string", "minLength": 1},\n'
+
+
+def test_a_question_that_takes_other_answers_now(released: Case) -> None:
+    """Today no words at all mean yes; whoever was asked before has a question that wants some."""
+    released.replace("agent/finish.py", SCHEMA, SCHEMA.replace(', "minLength": 1', ""))
+    released.replace("agent/finish.py", '        case "yes" | "y":', '        case "" | "yes" | "y":')
+    asked = '"How long is the loan period?", approval=True, answers=("yes",)'
+    released.replace("agent/offline_scenarios.py", asked, asked.replace('"yes"', '""'))
+    said = ("left waiting for an answer to approve", "is failed: WrongRequest")
+    assert_fails(released, "R14", *said, scenario="approval-given")
+
+
+def test_a_second_question_that_takes_less(case: Case) -> None:
+    """Near miss: after the first wish only a decision is taken. Who had answered once has one answer left."""
+    decision = '        response_schema={"enum": ["yes", "no"]} if state["revisions"] else {"type": "string"},\n'
+    case.replace("agent/finish.py", SCHEMA, decision)
+    assert_holds(case, "R14", scenario="approval-with-changes")
+
+
 def test_a_failure_with_a_number_of_its_own(released: Case) -> None:
     """Near miss: what a run fails with names an incident, which is another one each time."""
     failure = '    failure = f"not approved'
