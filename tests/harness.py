@@ -91,9 +91,9 @@ class Case:
         return Verdicts({check["id"]: check for check in json.loads(done.stdout)["checks"]}, done.stderr)
 
 
-def install(source: Path, folder: Path, backend: str) -> Project:
+def install(source: Path, folder: Path, backend: str, **answers: str) -> Project:
     """Generate a project and install what it needs."""
-    project = generate(source, folder, sys.executable, backend=backend)
+    project = generate(source, folder, sys.executable, backend=backend, **answers)
     project.run(uv(), "sync", "--quiet")
     return project
 

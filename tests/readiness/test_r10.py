@@ -7,6 +7,8 @@ ID = "R10"
 QUICK = "straight-pass"
 CRONTAB = "deploy/purge.crontab"
 CRONJOB = "deploy/purge-cronjob.yaml"
+WORKER = "deploy/worker-deployment.yaml"
+COMPOSE = "compose.yaml"
 WINDOW = "AUDIT_WINDOW_DAYS=90\n"
 WORKFLOW = """
 on:
@@ -80,6 +82,41 @@ def test_suspended_cron_job(postgres_case: Case) -> None:
     assert_fails(
         postgres_case, ID, "CronJob acme-agent-purge, container purge purges nothing: it is suspended", scenario=QUICK
     )
+
+
+def without(case: Case, *files: str) -> Case:
+    """Delete files of the project's folder."""
+    for file in files:
+        (case.folder / file).unlink()
+    return case
+
+
+def test_workers_whose_schedule_is_empty(worker_case: Case) -> None:
+    """The CronJob was to do it, and is not there any more."""
+    deploy(without(worker_case, CRONJOB), WORKER, 'value: "30 3 * * *"', 'value: ""')
+    said = "Deployment acme-agent-worker, container worker purges nothing: PURGE_SCHEDULE is empty"
+    assert_fails(worker_case, ID, said, scenario=QUICK)
+
+
+def test_workers_of_a_developers_machine(worker_case: Case) -> None:
+    """What compose starts there purges, and production has nothing."""
+    without(worker_case, CRONJOB, WORKER, "deploy/worker-scaledobject.yaml")
+    assert_fails(worker_case, ID, "no deployment file starts `purge` on schedule", scenario=QUICK)
+
+
+def test_near_miss_workers_purge_by_themselves(worker_case: Case) -> None:
+    assert_holds(without(worker_case, CRONJOB), ID, scenario=QUICK)
+
+
+def test_near_miss_workers_by_compose_with_a_file_of_settings(worker_case: Case) -> None:
+    """Only this check is asked: such a compose file has the development server's password."""
+    without(worker_case, CRONJOB, WORKER, "deploy/worker-scaledobject.yaml")
+    (worker_case.folder / "production.env").write_text(WINDOW)
+    compose = worker_case.folder / COMPOSE
+    head, worker, rest = compose.read_text().partition("  worker:\n")
+    worker += rest.replace("- path: .env\n        required: false", "- production.env")
+    compose.write_text(head + worker.replace("ENVIRONMENT: development", "ENVIRONMENT: production"))
+    assert not worker_case.verdicts({ID}, scenario=QUICK).failing
 
 
 def test_near_miss_policy_in_a_config_map(postgres_case: Case) -> None:

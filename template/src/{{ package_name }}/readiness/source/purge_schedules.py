@@ -57,7 +57,7 @@ def _of_container(project: Path, one: Container) -> Iterator[Schedule]:
         spec: Node = next((node["spec"] for node in _documents(one.file) if _is_named(node, "CronJob", one.owner)), {})
         why_not = "it is suspended" if spec.get("suspend") else _dry(one.command)
         yield Schedule(one.title, one.place("args"), given, why_not)
-    elif one.kind in FOREVER and "worker" in one.command and find_spec(_WORKER):
+    elif one.kind in {*FOREVER, "compose"} and "worker" in one.command and find_spec(_WORKER):
         default = str(AgentSettings.model_fields["purge_schedule"].default)
         why_not = "" if given.get("purge_schedule", default) != "" else "PURGE_SCHEDULE is empty"
         yield Schedule(one.title, one.place(), given, why_not)
