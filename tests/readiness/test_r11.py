@@ -53,6 +53,58 @@ def test_a_busy_thread_that_says_yes(case: Case) -> None:
     assert_fails(case, "R11", *said, scenario="straight-pass")
 
 
+def test_a_run_that_has_waited_too_long_fails(case: Case) -> None:
+    """Whoever is second is told yes, and the run is given up while the first one is at work."""
+    wait = "            turn = await self._line.wait(run)\n"
+    impatient = """            try:
+                async with asyncio.timeout(0.05):
+                    turn = await self._line.wait(run)
+            except TimeoutError:
+                await self.ledger.fail(run.run_id, "waited too long")
+                return await self.status(run.thread_id)
+"""
+    case.replace("runs/runs.py", wait, impatient)
+    case.replace("runs/runs.py", "import logging\n", "import asyncio\nimport logging\n")
+    assert_fails(case, "R11", "a run is failed: waited too long", scenario="straight-pass")
+
+
+def test_two_that_give_way_to_each_other(case: Case) -> None:
+    """Each sees the other one, and is refused."""
+    polite = """accepted, _ = await self.ledger.accept(
+            str(uuid4()), thread_id(thread), dict(payload), mode="enqueue", **self._made_by
+        )
+        await asyncio.sleep(0.3)
+        line = await self.ledger.line(thread)
+        await asyncio.sleep(0.3)
+        if len(line) > 1:
+            await self.ledger.cancel(accepted.run_id, actor="politeness")
+            raise errors.ThreadBusy(line[0])
+        return await self._execute_in_turn(accepted, listener)"""
+    case.replace("runs/runs.py", ACCEPT, polite)
+    case.replace("runs/runs.py", "import logging\n", "import asyncio\nimport logging\n")
+    verdicts = case.verdicts({"R11"}, scenario="straight-pass")  # each run begins late: only this check is asked
+    assert "both are refused: ThreadBusy" in verdicts.problems("R11")
+
+
+def test_a_post_that_is_accepted_twice(case: Case) -> None:
+    """Who has to wait is put into the queue twice, and the messages have no reducer that would know an id again."""
+    accept = "        accepted, before = await self.ledger.accept(run_id,"
+    twice = f"        await self.ledger.accept(str(uuid4()), thread, payload, mode=mode)\n{accept}"
+    case.replace("runs/runs.py", accept, twice)
+    case.replace("agent/state.py", "add_messages]", "operator.add]")
+    case.replace("agent/state.py", "from typing import", "import operator\nfrom typing import")
+    verdicts = case.verdicts({"R11"}, scenario="straight-pass")  # R05, too, says what such a reducer does
+    assert "an accepted message is there more than once" in verdicts.problems("R11")
+
+
+def test_a_thread_for_one_post(case: Case) -> None:
+    """There is nothing to be lost at once where a second turn is refused anyway: that is said, and is no pass."""
+    once = "if await self.ledger.newest(thread_id(thread)):\n            raise errors.finished(thread_id(thread))\n"
+    case.replace("runs/runs.py", ACCEPT, f"{once}        {ACCEPT}")
+    verdicts = case.verdicts({"R11"}, scenario="straight-pass")  # nothing that plays two turns holds
+    assert "posted twice, one after the other: {'refused': 'WrongRequest" in verdicts.problems("R11")
+
+
 def test_a_busy_thread_that_says_no(case: Case) -> None:
     """Near miss: a post to a busy thread is refused with an error; what is lost is known to whoever posted."""
     assert_holds(with_mode(case, "reject"), "R11", scenario="straight-pass")

@@ -50,6 +50,17 @@ def test_an_answer_that_goes_to_whichever_question_is_next(case: Case) -> None:
     assert_fails(case, "R13", "Command(resume=text)", "Command(resume={'approved': True})", scenario="straight-pass")
 
 
+def test_a_question_as_it_was_asked_before_langgraph_1(case: Case) -> None:
+    case.write(
+        "agent/limits.py",
+        "from langgraph.errors import NodeInterrupt\n\n\n"
+        "async def check_length(text: str) -> None:\n"
+        "    if len(text) > 500:\n"
+        '        raise NodeInterrupt("This is long: go on?")\n',
+    )
+    assert_fails(case, "R13", "NodeInterrupt asks without a response schema", scenario="straight-pass")
+
+
 def test_a_breakpoint_is_no_question(case: Case) -> None:
     case.replace("agent/search.py", ".compile(checkpointer=False)", ".compile(checkpointer=False, interrupt_before=[])")
     assert_fails(case, "R13", "compile(interrupt_before=...) stops without a question", scenario="straight-pass")

@@ -38,19 +38,54 @@ def test_a_run_has_no_time_for_a_restart(postgres_case: Case) -> None:
     assert_fails(postgres_case, "R17", said, scenario="straight-pass")
 
 
-def test_an_input_that_is_given_again(postgres_case: Case) -> None:
-    """Once the database is back the run begins anew, with the input that is in its thread already.
-
-    One server of those that were looked at gives a run that it takes up again the original input.
-    """
+def begin_anew(case: Case) -> Case:
+    """Let a run begin anew once the database is back, with the input that is in its thread already."""
     again = f"""try:
                         {DRIVE}
                     except DatabaseUnreachable:
                         await asyncio.sleep(4)
                         {DRIVE}"""
+    case.replace("settings.py", PATIENCE, PATIENCE.replace("30.0", "1.0"))
+    return case.replace("runs/execution.py", DRIVE, again)
+
+
+def test_an_input_that_is_given_again(postgres_case: Case) -> None:
+    """One server of those that were looked at gives a run that it takes up again the original input."""
+    assert_fails(begin_anew(postgres_case), "R17", "ran node plan 2 times, not 1", scenario="straight-pass")
+
+
+def test_an_effect_that_happens_again(postgres_case: Case) -> None:
+    """The node that began anew had told somebody already, and its key is another one each time."""
+    returned = '    return {"searches": searches'
+    tell = '    await asyncio.to_thread(notify, settings_of(runtime).data_dir, str(uuid4()), "planned")\n'
+    begin_anew(postgres_case).replace("agent/search.py", returned, tell + returned)
+    names, imported = "from uuid import uuid4\nfrom .outbox import notify\n", "from .model import"
+    postgres_case.replace("agent/search.py", imported, names + imported)
+    assert_fails(postgres_case, "R17", "has other effects", scenario="straight-pass")
+
+
+def test_a_write_that_failed_is_passed_over(postgres_case: Case) -> None:
+    """The node's work is what matters, somebody thought, and caught what the saver raises."""
+    stored = "        await call.stored\n"
+    passed = f"        try:\n    {stored}        except DatabaseUnreachable:\n            pass\n"
     postgres_case.replace("settings.py", PATIENCE, PATIENCE.replace("30.0", "1.0"))
-    postgres_case.replace("runs/execution.py", DRIVE, again)
-    assert_fails(postgres_case, "R17", "ran node plan 2 times, not 1", scenario="straight-pass")
+    postgres_case.replace("persistence/postgres_commit.py", stored, passed)
+    assert_fails(postgres_case, "R17", "away for 2.5 s, ends with citations None, not", scenario="straight-pass")
+
+
+def test_a_run_is_given_up(postgres_case: Case) -> None:
+    """It is settled as failed as soon as the database is back: somebody may ask again."""
+    kept = """                except DatabaseUnreachable:
+                    let_go(run.holder)
+                    raise
+"""
+    given_up = """                except DatabaseUnreachable:
+                    await asyncio.sleep(4)
+                    return await self._settle(run, "failed", "the database was away"), None
+"""
+    postgres_case.replace("settings.py", PATIENCE, PATIENCE.replace("30.0", "1.0"))
+    postgres_case.replace("runs/execution.py", kept, given_up)
+    assert_fails(postgres_case, "R17", "is failed (the database was away), not done", scenario="straight-pass")
 
 
 def test_a_file_that_is_not_waited_for(case: Case) -> None:

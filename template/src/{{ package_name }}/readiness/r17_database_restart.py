@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import Protocol
 
 from langchain_core.runnables import RunnableConfig
@@ -15,17 +16,19 @@ from ..rooms import optional
 from ..runs import Runs
 from ..scenario import Scenario
 from .engine.check import Check, Exam, Place
+from .playing.plain import plain
 from .playing.play import Played, Plays, play
 from .playing.wrapped import Wrapped
 
 OUTAGE = 2.5  # seconds, besides what stopping and starting takes
+LONGEST = 200  # characters of a value that is shown
 
 CHECK = Check(
     id="R17",
     title="database restart",
     holds="all scenarios, each at another superstep when PostgreSQL is shut down, and going on while it is away for"
-    " some seconds, end as undisturbed ones do, with the same effects and no node run twice. On SQLite, which has no"
-    " server, another process holds the file for as long.",
+    " some seconds, end in the state of undisturbed ones, with the same effects and no node run twice. On SQLite, which"
+    " has no server, another process holds the file for as long.",
     why="databases restart: updates, failovers, a move to a larger machine. That is routine, and no reason for a run to"
     " fail.",
     remedy="leave the waiting to `persistence/`: keep DATABASE_PATIENCE, and for SQLite DATABASE_TIMEOUT, well above"
@@ -74,9 +77,10 @@ def _differences(expected: Played, played: Played) -> Iterator[str]:
     if played.status.condition != wanted:
         yield f"is {played.status.condition} ({played.status.error}), not {wanted}"
         return
-    for key in played.scenario.expected:
-        if played.values.get(key) != expected.values.get(key):
-            yield f"ends with {key} {played.values.get(key)!r}, not {expected.values.get(key)!r}"
+    for key in sorted(played.values.keys() | expected.values.keys()):
+        ended, should_end = (plain(each.values.get(key)) for each in (played, expected))
+        if ended != should_end:
+            yield f"ends with {key} {shorten(repr(ended), LONGEST)}, not {shorten(repr(should_end), LONGEST)}"
     ran, should = (Counter(node for node, _ in each.node_seconds) for each in (played, expected))
     for node in sorted(ran.keys() | should.keys()):
         if ran[node] != should[node]:

@@ -3,18 +3,16 @@
 import asyncio
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from langchain_core.messages import BaseMessage
 
 from ...agent import AgentSettings, build_graph, checkpoint_types, scenarios
 from ...persistence import open_checkpointer, open_ledger
 from ...runs import Runs, ThreadStatus, UnknownThread
 from ...scenario import Scenario
 from .crash_points import Journal, NodePoints, SaverPoints
+from .plain import plain
 from .play import job_name
 
 
@@ -66,7 +64,7 @@ async def _run_case(case: Case, *, kill: bool) -> None:
         try:
             async with Runs(watched, settings, open_ledger(checkpointer)) as runs:
                 status = await _run_to_the_end(runs, case, scenario, journal)
-            result = {"state": _plain(status.values), "effects": scenario.effects(settings)}
+            result = {"state": plain(status.values), "effects": scenario.effects(settings)}
         except Exception as error:  # noqa: BLE001 - whatever it is, the check reports it as the case's result
             result = {"error": f"{type(error).__name__}: {error}"}
     (case.folder / "result.json").write_text(json.dumps(result), "utf-8")
@@ -105,20 +103,3 @@ def _answer(status: ThreadStatus, scenario: Scenario, journal: Journal) -> str:
         raise LookupError(f"scenario {scenario.name} has {len(scenario.answers)} answers and is asked once more")
     journal.reach("answer sent", f"number {number + 1}", interrupt=interrupt)
     return scenario.answers[number]
-
-
-def _plain(value: object) -> object:
-    """Return the value as JSON can hold it, without what differs from run to run: a message's id and metadata."""
-    match value:
-        case BaseMessage():
-            return {"type": value.type, "content": value.content, "tool_calls": getattr(value, "tool_calls", [])}
-        case Mapping():
-            return {str(key): _plain(part) for key, part in value.items()}
-        case list() | tuple():
-            return [_plain(part) for part in value]
-        case set() | frozenset():
-            return sorted(map(repr, value))
-        case str() | int() | float() | None:
-            return value
-        case _:
-            return repr(value)
