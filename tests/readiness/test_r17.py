@@ -40,11 +40,12 @@ def test_a_run_has_no_time_for_a_restart(postgres_case: Case) -> None:
 
 def begin_anew(case: Case) -> Case:
     """Let a run begin anew once the database is back, with the input that is in its thread already."""
-    again = f"""try:
-                        {DRIVE}
-                    except DatabaseUnreachable:
-                        await asyncio.sleep(4)
-                        {DRIVE}"""
+    again = f"""while True:
+                        try:
+                            {DRIVE}
+                            break
+                        except DatabaseUnreachable:
+                            continue"""
     case.replace("settings.py", PATIENCE, PATIENCE.replace("30.0", "1.0"))
     return case.replace("runs/execution.py", DRIVE, again)
 
@@ -80,8 +81,11 @@ def test_a_run_is_given_up(postgres_case: Case) -> None:
                     raise
 """
     given_up = """                except DatabaseUnreachable:
-                    await asyncio.sleep(4)
-                    return await self._settle(run, "failed", "the database was away"), None
+                    while True:
+                        try:
+                            return await self._settle(run, "failed", "the database was away"), None
+                        except DatabaseUnreachable:
+                            continue
 """
     postgres_case.replace("settings.py", PATIENCE, PATIENCE.replace("30.0", "1.0"))
     postgres_case.replace("runs/execution.py", kept, given_up)

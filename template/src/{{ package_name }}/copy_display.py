@@ -3,9 +3,8 @@
 from collections import Counter
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from .display import write_line
+from .display import thread_bar, write_line
 from .runs import Copied, Looked, Outcome
 
 QUIET: frozenset[Outcome] = frozenset({"copied", "there"})
@@ -19,8 +18,7 @@ class CopyLines:
         """Look whether stderr is a terminal."""
         self._aside = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
         self._out = Console(highlight=False, soft_wrap=True, markup=False)
-        columns = (TextColumn("copy"), BarColumn(), MofNCompleteColumn(), TextColumn("threads"), TimeElapsedColumn())
-        self.bar = Progress(*columns, console=self._aside, transient=True, disable=not self._aside.is_terminal)
+        self.bar = thread_bar(self._aside)
         self._task = self.bar.add_task("copy", total=None)
 
     def event(self, event: Copied | Looked) -> None:

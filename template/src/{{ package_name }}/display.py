@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from .errors import PROGRAM
@@ -148,3 +149,17 @@ def write_line(line: dict[str, Any]) -> None:  # Any: what JSON can hold
     """Write an object to stdout at once: a pipe's reader sees it when it happens."""
     sys.stdout.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
     sys.stdout.flush()
+
+
+def thread_bar(console: Console) -> Progress:
+    """Return a progress bar over threads, which only a terminal shows."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("threads"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )

@@ -5,9 +5,8 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from .display import write_line
+from .display import thread_bar, write_line
 from .runs import Action, Looked, Purged
 
 
@@ -31,16 +30,7 @@ class PurgeLines:
         """Look whether stderr is a terminal."""
         self._aside = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
         self._out = Console(highlight=False, soft_wrap=True, markup=False)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("threads"),
-            TimeElapsedColumn(),
-            console=self._aside,
-            transient=True,
-            disable=not self._aside.is_terminal,
-        )
+        self._bar = thread_bar(self._aside)
         self._task = self._bar.add_task("purge", total=None)
         self._dry_run = False
 

@@ -1,7 +1,5 @@
 """`copy-threads`: whole threads arrive in another database, wherever they stood, and none by halves."""
 
-from __future__ import annotations  # Shell has a name for mypy only
-
 import asyncio
 import base64
 import os
@@ -12,12 +10,13 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from acme_agent.agent import AgentSettings, build_graph, checkpoint_types, scenarios
-from acme_agent.persistence import list_threads, open_checkpointer, open_ledger
+from acme_agent.persistence import drop_reservation, list_threads, open_checkpointer, open_ledger
 from acme_agent.readiness.playing.inflight import Recording, bring_back, read, record
 from acme_agent.readiness.playing.play import settings_for
 from acme_agent.runs import Runs, copy_threads, copying, settings_at
@@ -27,17 +26,9 @@ from acme_agent.scenario import Scenario
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from pydantic import SecretStr
 
-if TYPE_CHECKING:
-    from plumbing.conftest import Shell  # tests are not a package: nothing can be imported from there
-
 pytestmark = pytest.mark.anyio
 
-PAIRS = [
-    ("sqlite", "postgresql"),
-    ("postgresql", "sqlite"),
-    ("sqlite", "sqlite"),
-    ("postgresql", "postgresql"),
-]
+PAIRS = list(product(["sqlite", "postgresql"], repeat=2))
 BOUND = 60.0  # seconds for a process to get somewhere
 
 Recorded = dict[str, tuple[Scenario, bytes]]
@@ -197,6 +188,36 @@ async def test_a_thread_that_moves_on_meanwhile_is_copied_again(
         assert await saver.aget_tuple({"configurable": {"thread_id": thread}}) is None
 
 
+@pytest.mark.parametrize("deleted", [False, True], ids=["copied", "copied and deleted"])
+async def test_a_copy_that_was_taken_for_dead_leaves_the_other_ones_alone(
+    *, deleted: bool, pair: list[str], tmp_path: Path, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was frozen while it copied: what another one has made of the thread stays when it wakes up."""
+    source, target = pair
+    expected = await fill(source, tmp_path, recorded, ["straight-pass"])
+    plain, thread = copying._copy_checkpoints, sorted(expected)[1]  # the first one has no checkpoint yet
+    monkeypatch.setattr(copying, "AT_ONCE", 1)
+
+    async def frozen(old: Runs, new: Runs, now: Any) -> None:
+        if now == thread:
+            monkeypatch.setattr(copying, "_copy_checkpoints", plain)
+            (reservation,) = await new.ledger.line(thread)
+            await drop_reservation(new.ledger, reservation)  # as the other one does with those of the dead
+            assert await copied(source, target, tmp_path) == {"there": 1, "copied": len(expected) - 1}
+            if deleted:
+                await new.delete(thread)
+        await plain(old, new, now)
+
+    monkeypatch.setattr(copying, "_copy_checkpoints", frozen)
+    assert await copied(source, target, tmp_path) == {"copied": 1, "at work": 1, "there": len(expected) - 2}
+    settings = settings_for(expected[thread][0], tmp_path, database_url=SecretStr(target))
+    async with opened(target, settings) as (runs, saver):
+        if deleted:
+            assert await saver.aget_tuple({"configurable": {"thread_id": thread}}) is None
+        else:
+            await end(runs, thread, *expected[thread])
+
+
 async def test_a_thread_that_went_on_in_the_target_is_left_alone(
     pair: list[str], tmp_path: Path, recorded: Recorded
 ) -> None:
@@ -277,48 +298,3 @@ async def test_killed_in_the_middle_and_started_again(
     async with opened(target, at(target, tmp_path)) as (runs, _):
         for thread in expected:
             assert len(await runs.ledger.newest(thread, 10)) == 1
-
-
-def test_the_command(shell: Shell, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The path of a team that has outgrown one machine."""
-    assert shell("run", "How many books may a member borrow?", "--thread-id", "old") == 0
-    assert shell("run", "How many books may a member borrow?", "--approve", "--thread-id", "asks") == 3
-    assert shell("copy-threads", "sqlite:///.data/threads.db", database) == 0
-    assert "threads: 2 copied" in shell.err
-    assert shell("copy-threads", "sqlite:///.data/threads.db", database, "--json") == 0
-    assert {one["thread_id"]: one["outcome"] for one in shell.objects()} == {"asks": "there", "old": "there"}
-    monkeypatch.setenv("DATABASE_URL", database)
-    assert shell("answer", "asks", "yes") == 0
-    assert shell("copy-threads", "sqlite:///.data/threads.db", database) == 1
-    assert "differs: asks: the target has a thread of this id, which is left as it is" in shell.out
-
-
-@pytest.fixture
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for no server."""
-    monkeypatch.setenv("DATABASE_TIMEOUT", "1")
-
-
-@pytest.mark.parametrize(
-    ("source", "target", "said"),
-    [
-        ("sqlite:///a.db", "sqlite:///a.db", "both URLs name sqlite:///a.db"),
-        ("sqlite:///none.db", "sqlite:///b.db", "there is no sqlite:///none.db to copy from"),
-        ("mysql://u:secret-word@h/n", "sqlite:///b.db", "starts with 'mysql'"),
-        ("sqlite:///a.db", "postgresql://u:secret-word@127.0.0.1:1/n", "127.0.0.1:1"),
-    ],
-    ids=["onto itself", "from nothing", "of an unknown kind", "to nobody"],
-)
-@pytest.mark.usefixtures("hurried")
-def test_what_cannot_be_copied(shell: Shell, tmp_path: Path, source: str, target: str, said: str) -> None:
-    (tmp_path / "a.db").touch()
-    assert shell("copy-threads", source, target) in {1, 2}
-    assert said in shell.err
-    assert "secret-word" not in shell.err
-    assert not (tmp_path / "none.db").exists()
-
-
-def test_a_target_without_tables_is_told(shell: Shell, empty_database: str, tmp_path: Path) -> None:
-    (tmp_path / "a.db").touch()
-    assert shell("copy-threads", "sqlite:///a.db", empty_database) == 2
-    assert "acme-agent migrate" in shell.err

@@ -137,8 +137,7 @@ async def open_saver(url: str, settings: Settings, serde: JsonPlusSerializer) ->
     """Yield a saver on the file, which is created with its folder when it is missing; or in memory, for tests."""
     path = sqlite_path(url)
     try:
-        if url != MEMORY:
-            await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
+        await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
         # Not opened by aiosqlite: when it cannot, it does not wait for the end of its thread, which may then speak to
         # an event loop that is closed.
         connect = partial(sqlite3.connect, path, timeout=settings.database_timeout, check_same_thread=False)

@@ -11,8 +11,8 @@ passes over. The source is only read: a thread that moves on meanwhile is copied
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,16 +20,16 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from pydantic import SecretStr
 
-from ..agent import AgentSettings, build_graph, checkpoint_types
+from ..agent import AgentSettings
 from ..errors import ProjectError
 from ..persistence import (
     DatabaseUnreachable,
     Entries,
-    Ledger,
+    Fence,
+    LeaseLost,
     Run,
     drop_reservation,
-    open_checkpointer,
-    open_ledger,
+    fenced,
     open_retention,
     put_entries,
     take_entries,
@@ -38,10 +38,10 @@ from ..persistence import (
 from ..persistence.urls import describe, is_embedded, normalise, sqlite_path
 from .errors import WrongRequest
 from .forking import copy_checkpoint
-from .keeper import Keeper
-from .opening import queue_of
+from .opening import open_runs
 from .reservation import purpose_of, reserve
 from .retention import Looked
+from .runs import Runs
 from .status import is_abandoned
 from .threads import ThreadId
 
@@ -92,7 +92,7 @@ async def copy_threads(source: AgentSettings, target: AgentSettings, listener: C
         raise WrongRequest(f"there is no {describe(old_url)} to copy from")
     outcomes: Counter[Outcome] = Counter()
     async with AsyncExitStack() as opened:
-        old, new = [await opened.enter_async_context(_open(settings)) for settings in (source, target)]
+        old, new = [await opened.enter_async_context(open_runs(settings)) for settings in (source, target)]
         threads = await _threads(old)
         limit = asyncio.Semaphore(AT_ONCE)
 
@@ -118,75 +118,63 @@ async def copy_threads(source: AgentSettings, target: AgentSettings, listener: C
     return outcomes
 
 
-@dataclass(frozen=True)
-class _Side:
-    """A database that is open."""
-
-    url: str
-    checkpointer: BaseCheckpointSaver[str]
-    ledger: Ledger
-    keeper: Keeper
-
-
-@asynccontextmanager
-async def _open(settings: AgentSettings) -> AsyncIterator[_Side]:
-    async with open_checkpointer(settings.checkpoint_url, settings=settings, types=checkpoint_types) as opened:
-        graph = build_graph().compile(checkpointer=opened)  # which tells the checkpointer the types of its state
-        checkpointer = graph.checkpointer if isinstance(graph.checkpointer, BaseCheckpointSaver) else opened
-        keeper = Keeper(open_ledger(opened, queue_of(settings)))
-        try:
-            yield _Side(settings.checkpoint_url, checkpointer, keeper.ledger, keeper)
-        finally:
-            await keeper.close()
-
-
-async def _threads(side: _Side) -> list[str]:
+async def _threads(runs: Runs) -> list[str]:
     """Return the ids of the threads that have a checkpoint, or a run that has none yet."""
     found: set[str] = set()
     after = ""
-    while page := await threads_in_ledger(side.ledger, after):
+    while page := await threads_in_ledger(runs.ledger, after):
         found |= set(page)
         after = page[-1]
-    retention, after = open_retention(side.url, side.checkpointer), ""
+    retention, after = open_retention(runs.settings.checkpoint_url, runs.checkpointer), ""
     while stored := await retention.page(after, PAGE, None):
         found |= {thread.thread_id for thread in stored if thread.head}
         after = stored[-1].thread_id
     return sorted(found)
 
 
-async def _copy(source: _Side, target: _Side, thread: ThreadId) -> Copied:
+async def _copy(source: Runs, target: Runs, thread: ThreadId) -> Copied:
     for _ in range(TRIES):
         if at_work := _executed(await source.ledger.line(thread)):
             return Copied(thread, "at work", f"run {at_work.run_id}: copy it when that is over")
         entries, head = await take_entries(source.ledger, thread), await _head(source, thread)
         if other := await _in_the_way(source, target, thread, entries):
             return other
-        reservation = await reserve(target.ledger, thread, PURPOSE)
-        if reservation is None:
-            return Copied(thread, "differs", "a run of it has begun in the target")
-        async with target.keeper.keeping(reservation):
-            try:
-                await _copy_checkpoints(source, target, thread)
-                wrong = await _difference(source, target, thread)
-                moved = (await take_entries(source.ledger, thread), await _head(source, thread)) != (entries, head)
-                if not wrong and not moved:
-                    await put_entries(target.ledger, entries, reservation)
-                    return Copied(thread, "copied")
-            except BaseException:
-                await _take_back(target, thread, reservation)
-                raise
-            await _take_back(target, thread, reservation)
-        if not moved:
-            return Copied(thread, "failed", f"what was read back is not what was written: {wrong}")
+        if copied := await _copy_once(source, target, thread, entries, head):
+            return copied
     return Copied(thread, "at work", "it moved on while it was copied: copy it when it is over")
 
 
-async def _take_back(target: _Side, thread: ThreadId, reservation: Run) -> None:
+async def _copy_once(
+    source: Runs, target: Runs, thread: ThreadId, entries: Entries, head: tuple[str, int] | None
+) -> Copied | None:
+    """Copy a thread as it was when its entries were taken; None if it moved on meanwhile, and nothing is copied."""
+    reservation = await reserve(target.ledger, thread, PURPOSE)
+    if reservation is None:
+        return Copied(thread, "differs", "a run of it has begun in the target")
+    async with target.keeper.keeping(reservation):
+        try:
+            with fenced(Fence(reservation.run_id, reservation.attempt)):
+                await _copy_checkpoints(source, target, thread)
+            wrong = await _difference(source, target, thread)
+            moved = (await take_entries(source.ledger, thread), await _head(source, thread)) != (entries, head)
+            if not wrong and not moved:
+                await put_entries(target.ledger, entries, reservation)
+                return Copied(thread, "copied")
+        except LeaseLost:  # whoever has taken this process for dead copies the thread, or has: it is theirs
+            return Copied(thread, "at work", "another process copies it")
+        except BaseException:
+            await _take_back(target, thread, reservation)
+            raise
+        await _take_back(target, thread, reservation)
+    return None if moved else Copied(thread, "failed", f"what was read back is not what was written: {wrong}")
+
+
+async def _take_back(target: Runs, thread: ThreadId, reservation: Run) -> None:
     await target.checkpointer.adelete_thread(thread)
     await drop_reservation(target.ledger, reservation)
 
 
-async def _in_the_way(source: _Side, target: _Side, thread: ThreadId, entries: Entries) -> Copied | None:
+async def _in_the_way(source: Runs, target: Runs, thread: ThreadId, entries: Entries) -> Copied | None:
     """Return what the target's thread of this id means; None if there is none, or only a copy that was not finished."""
     for run in await target.ledger.line(thread):
         if run.has_input and purpose_of(await target.ledger.payload(run)) == PURPOSE:
@@ -201,12 +189,12 @@ async def _in_the_way(source: _Side, target: _Side, thread: ThreadId, entries: E
     return Copied(thread, "differs", "the target has a thread of this id, which is left as it is")
 
 
-async def _copy_checkpoints(source: _Side, target: _Side, thread: ThreadId) -> None:
+async def _copy_checkpoints(source: Runs, target: Runs, thread: ThreadId) -> None:
     async for found in source.checkpointer.alist(_all_of(thread)):
         await copy_checkpoint(target.checkpointer, found, thread, with_writes=True)
 
 
-async def _difference(source: _Side, target: _Side, thread: ThreadId) -> str:
+async def _difference(source: Runs, target: Runs, thread: ThreadId) -> str:
     """Return where the thread's checkpoints are not the same; nothing if they are."""
     theirs = aiter(target.checkpointer.alist(_all_of(thread)))
     async for one in source.checkpointer.alist(_all_of(thread)):
@@ -247,9 +235,9 @@ def _same(checkpointer: BaseCheckpointSaver[str], one: Any, other: Any) -> bool:
     return pack(one) == pack(other) or bool(one == other)
 
 
-async def _head(side: _Side, thread: ThreadId) -> tuple[str, int] | None:
+async def _head(runs: Runs, thread: ThreadId) -> tuple[str, int] | None:
     """Return the newest checkpoint and how many writes are pending on it; None for a thread without checkpoints."""
-    found = await side.checkpointer.aget_tuple(_all_of(thread))
+    found = await runs.checkpointer.aget_tuple(_all_of(thread))
     return (found.checkpoint["id"], len(found.pending_writes or [])) if found else None
 
 

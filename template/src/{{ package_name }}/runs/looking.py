@@ -4,6 +4,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.types import StateSnapshot
 
 from ..persistence import Ledger, Question, list_threads
@@ -23,6 +24,11 @@ class Looking:
         self.ledger = ledger
         self._graph = graph
         self._checkpointer = graph.checkpointer
+
+    @property
+    def checkpointer(self) -> BaseCheckpointSaver[str]:
+        """Where the threads are kept; it knows the types of the graph's state."""
+        return self._checkpointer
 
     async def status(self, thread: str) -> ThreadStatus:
         """Return the thread's status. Raises UnknownThread."""

@@ -24,11 +24,11 @@ async def open_runs(settings: AgentSettings) -> AsyncIterator[Runs]:
     """
     async with open_checkpointer(settings.checkpoint_url, settings=settings, types=checkpoint_types) as checkpointer:
         graph = build_graph().compile(checkpointer=checkpointer, name=PROGRAM)
-        async with Runs(graph, settings, open_ledger(checkpointer, queue_of(settings))) as runs:
+        async with Runs(graph, settings, open_ledger(checkpointer, _queue(settings))) as runs:
             yield runs
 
 
-def queue_of(settings: AgentSettings) -> Also | None:
+def _queue(settings: AgentSettings) -> Also | None:
     """Return what makes a job for each run that is ready; None without workers, or in a file of this machine."""
     room = None if is_embedded(settings.checkpoint_url) else optional("worker.queue")
     return cast("_Queue", room).enqueue if room else None

@@ -71,6 +71,21 @@ async def test_examples_survive_a_killed_worker(
         assert found == expected[scenario.name], thread
 
 
+async def test_a_silent_workers_run_goes_on_within_25_seconds(
+    client: Client, crew: Crew, database: str, tmp_path: Path
+) -> None:
+    """At the default settings, and with nothing but silence to tell: a frozen process is as good as a lost machine."""
+    gate = tmp_path / "gate"
+    first = crew.start(database).ready()
+    run = await client.submit("t", b={"wait": str(gate)})
+    await until(lambda: crew.journal.count(run, "b") == 1)
+    second = crew.start(database).ready()
+    first.signal(signal.SIGSTOP)
+    gate.touch()
+    done = await client.until(run, "done", within=25)
+    assert str(second.pid) in done.holder
+
+
 async def test_stopping_hands_over_at_the_superstep(client: Client, crew: Crew, database: str, tmp_path: Path) -> None:
     """Another worker goes on within a second after the superstep's end, and no node runs twice."""
     gate = tmp_path / "gate"
