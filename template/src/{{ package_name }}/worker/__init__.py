@@ -13,7 +13,8 @@ most of what is known to go wrong with it cannot. Its thirteen pitfalls, each se
  4. An abort goes through the retry strategy. Nothing is aborted: `Runs.cancel` moves the run, and the lease is lost.
  5. `lock` outlives a worker that dies, `queueing_lock` breaks retries. No job has a lock or is retried; two periodic
     ones, which may be left out, have a `queueing_lock`.
- 6. A freed lock wakes nobody. There is none; the ledger makes a job when the next run of a thread is ready.
+ 6. A freed lock wakes nobody. There is none; the ledger makes a job when the next run of a thread is ready. Nor does
+    a notice that comes before it listens, or while it is looking for jobs: `connector` looks again.
  7. A job for later blocks its lock. There is none: a retry's job waits alone.
  8. Two priorities under one lock break the fetching. There is neither.
  9. A worker whose row was deleted while it lives breaks off at its next job. So it should: `process` ends with an

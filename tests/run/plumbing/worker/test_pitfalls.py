@@ -12,7 +12,7 @@ import pytest
 from acme_agent.persistence import migrate
 from acme_agent.settings import Settings
 from acme_agent.worker import process, queue, tasks
-from acme_agent.worker.connector import PatientConnector
+from acme_agent.worker.connector import NEWS, PatientConnector
 from acme_agent.worker.errors import BadSchedule, QueueMissing, QueueNeedsPostgres, QueueUnknown
 from plumbing.worker.crew import Client, Crew, until
 
@@ -27,6 +27,52 @@ async def test_a_lost_notice_costs_a_second(
     crew.start(database).ready()
     run = await client.submit("t")
     await client.until(run, "done", within=5)
+
+
+async def test_what_came_while_nobody_listened_is_looked_for(
+    client: Client, crew: Crew, database: str, connection: "psycopg.Connection[Any]"
+) -> None:
+    """Pitfall 6: its notice went to nobody, and the next look is far away."""
+    ended = """
+        SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND query LIKE 'LISTEN "procrastinate%'
+    """
+    crew.start(database, constants={"worker.process.POLL": 600.0, "worker.connector.PAUSE": 2.0}).ready()
+    await client.until(await client.submit("first"), "done", within=10)
+    await until(lambda: connection.execute(ended).fetchone())
+    run = await client.submit("t")
+    assert connection.execute(ended).fetchone() is None
+    await client.until(run, "done", within=10)
+
+
+async def test_what_came_while_it_was_looking_is_looked_for(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pitfall 6: after a look procrastinate forgets the notices that came during it."""
+    connector = PatientConnector(client.runs)
+    app = tasks.build_app(client.runs, connector)
+    worker = await app.job_manager.register_worker()
+    heard: list[str] = []
+
+    async def hear(channel: str, payload: str) -> None:
+        heard.append(payload)
+
+    listener = asyncio.create_task(connector.listen_notify(hear, ["procrastinate_queue_v1#runs"]))
+    await until(lambda: heard == [NEWS])
+    look = connector._patiently
+    runs: list[str] = []
+
+    async def look_slowly(execute: Any) -> Any:
+        row = await look(execute)
+        if not runs:
+            runs.append(await client.submit("t"))
+            await until(lambda: len(heard) == 2)
+        return row
+
+    monkeypatch.setattr(connector, "_patiently", look_slowly)
+    job = await app.job_manager.fetch_job([queue.QUEUE], worker)
+    assert job
+    assert job.task_kwargs == {"run_id": runs[0]}
+    assert await app.job_manager.fetch_job([queue.QUEUE], worker) is None
+    listener.cancel()
 
 
 async def test_a_worker_whose_row_is_gone_ends_for_its_supervisor(
