@@ -41,8 +41,8 @@ def plant(bug: str) -> None:
     elif bug == "deliver-once":  # what was given is given again
         giving = fence._giving
 
-        def nothing(*given: Any) -> fence.Fence | None:
-            held = giving(*given)
+        def nothing(*, gives: bool) -> fence.Fence | None:
+            held = giving(gives=gives)
             return replace(held, gives="") if held else None
 
         _replace(fence, "_giving", nothing)

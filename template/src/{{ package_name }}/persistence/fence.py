@@ -38,12 +38,17 @@ def fence_of_checkpoint(namespace: str, source: str | None) -> Fence | None:
     """Return the fence under which a checkpoint is stored; None outside a run, where nothing is checked."""
     if fence := _current.get():
         fence.blank.clear()
-    return _giving(namespace == "" and source in ENTRIES)
+    return _giving(gives=namespace == "" and source in ENTRIES)
 
 
 def fence_of_writes(channels: Iterable[str]) -> Fence | None:
     """Return the fence under which a task's writes are stored; None as above."""
-    return _giving(RESUME in channels)
+    return _giving(gives=RESUME in channels)
+
+
+def fence_of_deletion() -> Fence | None:
+    """Return the fence under which a thread is deleted; None as above."""
+    return _giving(gives=False)
 
 
 def is_blank(ids: Mapping[str, str]) -> bool:
@@ -53,7 +58,7 @@ def is_blank(ids: Mapping[str, str]) -> bool:
     return asked and not ids.get("checkpoint_ns") and not ids.get("checkpoint_id")
 
 
-def _giving(gives: bool) -> Fence | None:
+def _giving(*, gives: bool) -> Fence | None:
     """Return the fence, without what it gives unless this is the call that stores it: an attempt gives one thing."""
     fence = _current.get()
     if fence is None or not fence.gives or gives:

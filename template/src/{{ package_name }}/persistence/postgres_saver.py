@@ -22,8 +22,9 @@ from psycopg import AsyncCursor
 from psycopg.rows import DictRow, dict_row
 
 from .clock import follow
-from .errors import SealingImpossible, ValueUnreadable
-from .fence import fence_of_checkpoint, fence_of_writes, is_blank
+from .errors import LeaseLost, SealingImpossible, ValueUnreadable
+from .fence import fence_of_checkpoint, fence_of_deletion, fence_of_writes, is_blank
+from .ledger import statements as sql
 from .ledger.postgres_notices import Notices
 from .ledger.postgres_store import Gathers, PostgresStore
 from .postgres_commit import GroupCommit
@@ -42,6 +43,7 @@ GROUP BY thread_id
 ORDER BY max(checkpoint_id) DESC  -- checkpoint ids sort by time
 LIMIT %s
 """
+HOLD = f"{sql.HELD} FOR NO KEY UPDATE"  # until the transaction ends nobody takes the run over
 OLDER = "(checkpoint_id, thread_id, checkpoint_ns) < (%s, %s, %s)"
 NEWEST_FIRST = " ORDER BY checkpoint_id DESC, thread_id DESC, checkpoint_ns DESC LIMIT %s"
 
@@ -168,9 +170,19 @@ class PostgresSaver(AsyncPostgresSaver):
         return [row["thread_id"] for row in await self._rows(LIST_THREADS, [limit])]
 
     async def adelete_thread(self, thread_id: str) -> None:
-        """Delete a thread, in one transaction. Raises DatabaseUnreachable."""
-        delete = super().adelete_thread
-        await self._pool.repeat(lambda: delete(thread_id))
+        """Delete a thread, in one transaction. Raises DatabaseUnreachable or LeaseLost."""
+        fence = fence_of_deletion()
+
+        async def delete() -> None:
+            async with self._cursor(pipeline=True) as cursor:
+                if fence:
+                    await cursor.execute(HOLD, {"run": fence.run_id, "attempt": fence.attempt})
+                    if not await cursor.fetchone():
+                        raise LeaseLost(fence.run_id, fence.attempt)
+                for table in ("checkpoint_writes", "checkpoint_blobs", "checkpoints"):
+                    await cursor.execute(f"DELETE FROM {table} WHERE thread_id = %s", (thread_id,))  # noqa: S608
+
+        await self._pool.repeat(delete)
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Prune threads, each in a transaction of its own to keep the latest; see AsyncPostgresSaver.

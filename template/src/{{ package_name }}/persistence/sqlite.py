@@ -22,7 +22,7 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from ..settings import Settings
 from .clock import follow
 from .errors import DatabaseUnreachable, LeaseLost
-from .fence import INPUT, Fence, fence_of_checkpoint, fence_of_writes
+from .fence import INPUT, Fence, fence_of_checkpoint, fence_of_deletion, fence_of_writes
 from .ledger import statements as sql
 from .ledger.sqlite_store import SqliteStore
 from .ledger.sqlite_tables import create_tables
@@ -108,8 +108,8 @@ class SqliteSaver(AsyncSqliteSaver):
             await super().aput_writes(config, writes, task_id, task_path)
 
     async def adelete_thread(self, thread_id: str) -> None:
-        """Delete a thread, in one transaction."""
-        async with self._store.writing():
+        """Delete a thread, in one transaction. Raises LeaseLost."""
+        async with self._fenced(fence_of_deletion()):
             await super().adelete_thread(thread_id)
 
     @asynccontextmanager

@@ -12,7 +12,7 @@ passes over. The source is only read: a thread that moves on meanwhile is copied
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -102,6 +102,8 @@ async def copy_threads(source: AgentSettings, target: AgentSettings, listener: C
                     copied = await _copy(old, new, ThreadId(thread))
                 except DatabaseUnreachable:
                     raise
+                except LeaseLost:
+                    copied = Copied(thread, "at work", "another process copies it")
                 except ProjectError as error:  # of this thread alone, such as a value that cannot be read
                     copied = Copied(thread, "failed", str(error))
             outcomes[copied.outcome] += 1
@@ -160,17 +162,18 @@ async def _copy_once(
             if not wrong and not moved:
                 await put_entries(target.ledger, entries, reservation)
                 return Copied(thread, "copied")
-        except LeaseLost:  # whoever has taken this process for dead copies the thread, or has: it is theirs
-            return Copied(thread, "at work", "another process copies it")
         except BaseException:
-            await _take_back(target, thread, reservation)
+            with suppress(LeaseLost):  # whoever has taken this process for dead copies the thread, or has: it is theirs
+                await _take_back(target, thread, reservation)
             raise
         await _take_back(target, thread, reservation)
     return None if moved else Copied(thread, "failed", f"what was read back is not what was written: {wrong}")
 
 
 async def _take_back(target: Runs, thread: ThreadId, reservation: Run) -> None:
-    await target.checkpointer.adelete_thread(thread)
+    """Delete what was copied under a reservation. Raises LeaseLost if another process has seen to it."""
+    with fenced(Fence(reservation.run_id, reservation.attempt)):
+        await target.checkpointer.adelete_thread(thread)
     await drop_reservation(target.ledger, reservation)
 
 

@@ -2,6 +2,7 @@
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
+from ..persistence import Fence, fenced
 from .keeper import Keeper
 from .reservation import reserved
 from .threads import ThreadId
@@ -19,7 +20,8 @@ async def delete_thread(checkpointer: BaseCheckpointSaver[str], keeper: Keeper, 
             await ledger.cancel(run.run_id, actor=actor, reason="its thread is deleted")
         async with reserved(keeper, thread, "delete") as entry:
             if entry:
-                await checkpointer.adelete_thread(thread)
+                with fenced(Fence(entry.run_id, entry.attempt)):
+                    await checkpointer.adelete_thread(thread)
                 await ledger.note("deleted", entry, "", actor=actor)
                 gone = True
     await ledger.forget(thread)

@@ -1,10 +1,12 @@
 """Copying a thread, up to one of its checkpoints, into a new one."""
 
+from contextlib import suppress
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
+from ..persistence import Fence, LeaseLost, fenced
 from . import errors
 from .keeper import Keeper
 from .reservation import reserved
@@ -31,18 +33,25 @@ async def fork_thread(
     async with reserved(keeper, to, "fork") as copying:
         if copying is None:
             raise errors.exists(to)
+        lease = Fence(copying.run_id, copying.attempt)
         try:
-            head = await checkpointer.aget_tuple({"configurable": {"thread_id": thread}})
-            cut = checkpoint if head and head.checkpoint["id"] != checkpoint else None
-            for config in reversed(await _ids(checkpointer, thread, checkpoint)):
-                found = await checkpointer.aget_tuple(config)
-                if found:  # what the old thread did after its last copied checkpoint is not copied
-                    await copy_checkpoint(checkpointer, found, to, with_writes=found.checkpoint["id"] != cut)
+            with fenced(lease):
+                await _copy(checkpointer, thread, checkpoint, to)
         except BaseException:
-            await checkpointer.adelete_thread(to)
+            with suppress(LeaseLost), fenced(lease):  # another process has the thread: what is there now is not ours
+                await checkpointer.adelete_thread(to)
             raise
         await ledger.note("forked", copying, f"from {thread}, checkpoint {checkpoint or 'newest'}")
     await ledger.forget(to)  # the entry of the copy: the thread's runs begin after it
+
+
+async def _copy(checkpointer: BaseCheckpointSaver[str], thread: ThreadId, checkpoint: str | None, to: ThreadId) -> None:
+    head = await checkpointer.aget_tuple({"configurable": {"thread_id": thread}})
+    cut = checkpoint if head and head.checkpoint["id"] != checkpoint else None
+    for config in reversed(await _ids(checkpointer, thread, checkpoint)):
+        found = await checkpointer.aget_tuple(config)
+        if found:  # what the old thread did after its last copied checkpoint is not copied
+            await copy_checkpoint(checkpointer, found, to, with_writes=found.checkpoint["id"] != cut)
 
 
 async def _ids(

@@ -1,13 +1,41 @@
 """Replay, fork, and the requests that cannot be meant."""
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
+from acme_agent.persistence import LeaseLost, open_ledger
+from acme_agent.persistence.postgres_saver import PostgresSaver
+from acme_agent.persistence.sqlite import SqliteSaver
 from acme_agent.runs import Runs, UnknownThread, WrongRequest
 
 from .conftest import Steps, ask_twice
 
 Open = Callable[..., Awaitable[Runs]]
+Freeze = Callable[[str, str, Awaitable[Any]], None]
+
+
+@pytest.fixture
+def freeze(monkeypatch: pytest.MonkeyPatch) -> Freeze:
+    """Return a function that lets a saver's next call of a method wait until the thread was taken over.
+
+    What is given besides is what another process does with the thread before the call goes on.
+    """
+
+    def freeze_(method: str, thread: str, meanwhile: Awaitable[Any]) -> None:
+        for kind in (SqliteSaver, PostgresSaver):
+            plain = getattr(kind, method)
+
+            async def call(self: Any, *arguments: Any, plain: Any = plain) -> Any:
+                monkeypatch.undo()
+                (reservation,) = await open_ledger(self).line(thread)
+                await open_ledger(self).settle(reservation, "failed", error="it died")
+                await meanwhile
+                return await plain(self, *arguments)
+
+            monkeypatch.setattr(kind, method, call)
+
+    return freeze_
 
 
 async def _checkpoint_before(runs: Runs, node: str, thread: str = "t") -> str:
@@ -69,6 +97,26 @@ async def test_fork_of_a_waiting_thread_asks_again(opened: Open) -> None:
     await runs.answer("u", "one")
     assert (await runs.answer("u", "two")).values == {"log": ["one/two"]}
     assert (await runs.status("t")).condition == "waiting"
+
+
+async def test_a_fork_that_was_taken_for_dead_leaves_the_thread_alone(opened: Open, freeze: Freeze) -> None:
+    """What another process has made of the thread stays when the one that forked wakes up."""
+    runs = await opened(**Steps().nodes("a", "b"))
+    await runs.start({"log": ["in"]}, thread="t")
+    freeze("aput", "u", runs.start({"log": ["other"]}, thread="u"))
+    with pytest.raises(LeaseLost):
+        await runs.fork("t", to="u")
+    assert (await runs.status("u")).values == {"log": ["other", "a", "b"]}
+    assert not any("in" in snapshot.values.get("log", []) for snapshot in await runs.history("u", limit=50))
+
+
+async def test_a_deletion_that_was_taken_for_dead_leaves_the_thread_alone(opened: Open, freeze: Freeze) -> None:
+    runs = await opened(**Steps().nodes("a", "b"))
+    await runs.start({"log": ["in"]}, thread="t")
+    freeze("adelete_thread", "t", runs.start({"log": ["more"]}, thread="t"))
+    with pytest.raises(LeaseLost):
+        await runs.delete("t")
+    assert (await runs.status("t")).values == {"log": ["in", "a", "b", "more", "a", "b"]}
 
 
 async def test_requests_that_cannot_be_meant(opened: Open) -> None:
