@@ -21,7 +21,7 @@ test: lint ## Lint, types, and generated projects: rendered, updated, run
 
 bench: $(UV) ## Compare the checkpointers on a real PostgreSQL, into docs/performance.md (a quarter of an hour)
 	@mkdir -p .build && ln -sfn '../template/src/{{ package_name }}' .build/acme_agent
-	@PYTHONPATH=.build:tests $(RUN) --group bench python -m bench
+	@PYTHONPATH=.build:tests $(RUN) --group bench python -m bench$(if $(BACKEND),.backends $(BACKEND))
 
 docs: $(UV) ## Write the standard's page from the checks' own texts, into template/docs/standard.md
 	@mkdir -p .build && ln -sfn '../template/src/{{ package_name }}' .build/acme_agent

@@ -26,14 +26,15 @@ import psycopg
 from acme_agent.agent import AgentSettings, scenarios
 from acme_agent.agent.offline_scenarios import EXAMPLES
 from acme_agent.persistence import migrate
-from acme_agent.readiness.servers.postgres_server import create_database, postgres_server
+from acme_agent.persistence.urls import has_queue
 from acme_agent.runs import Runs, open_runs
 from pydantic import SecretStr
 
 from .cases import Case, cases
 from .client import Client
-from .disturbances import Database, Workers, disturb
-from .verdict import effects, left_over, problems
+from .database import BACKENDS, Database, database
+from .disturbances import Workers, disturb
+from .verdict import effects, left_in, left_over, problems
 from .worker_main import MODEL, play_all
 
 WORKERS = 3
@@ -53,6 +54,7 @@ def main() -> None:
     parser.add_argument("--pause", type=float, default=3, help="seconds between two disturbances")
     parser.add_argument("--deaths", type=float, default=0.003, help="chance of dying right after a write")
     parser.add_argument("--afterwards", type=float, default=180, help="seconds of peace to come to an end in")
+    parser.add_argument("--backend", choices=BACKENDS, default=BACKENDS[0])
     parser.add_argument("--plant", choices=["", "fence", "index", "deliver-once", "go-on"], default="")
     chosen = parser.parse_args()
     print(f"seed {chosen.seed}: {chosen.threads} threads, {WORKERS} workers, {chosen.seconds:g} s", flush=True)
@@ -60,20 +62,20 @@ def main() -> None:
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # that the database is away is no news here
     logging.getLogger("acme_agent").setLevel(logging.ERROR)
     play_all()
-    with postgres_server() as admin_url, tempfile.TemporaryDirectory() as folder:
-        wrong = asyncio.run(chaos(admin_url, Path(folder), chosen))
+    with database(chosen.backend) as disturbed, tempfile.TemporaryDirectory() as folder:
+        wrong = asyncio.run(chaos(disturbed, Path(folder), chosen))
     for line in wrong[:40]:
         print(f"WRONG: {line}")
     print(f"{len(wrong)} things are wrong (seed {chosen.seed})" if wrong else "all is well")
     sys.exit(bool(wrong))
 
 
-async def chaos(admin_url: str, folder: Path, chosen: argparse.Namespace) -> list[str]:
+async def chaos(database: Database, folder: Path, chosen: argparse.Namespace) -> list[str]:
     """Return what is wrong in the end."""
     dice = random.Random(chosen.seed)
     asked = cases(chosen.threads)
     expected, published = await undisturbed(asked, folder / "undisturbed")
-    url = create_database(admin_url, "chaos")
+    url = database.url
     settings = _settings(folder / "disturbed", url)
     await migrate(url, settings=settings)
     if chosen.plant == "index":
@@ -91,6 +93,7 @@ async def chaos(admin_url: str, folder: Path, chosen: argparse.Namespace) -> lis
         "CHAOS_LEASE": str(chosen.lease),
         "CHAOS_DEATHS": str(chosen.deaths),
         "CHAOS_PEACE": str(folder / "peace"),
+        "CHAOS_QUEUE": "yes" if has_queue(url) else "",
     }
     workers = Workers(WORKERS, environment, folder / "workers.log")
     try:
@@ -99,7 +102,6 @@ async def chaos(admin_url: str, folder: Path, chosen: argparse.Namespace) -> lis
             helpers = [asyncio.create_task(client.answer_all()), asyncio.create_task(client.ask_wrongly())]
             began = time.monotonic()
             submitting = asyncio.create_task(client.submit(0.7 * chosen.seconds))
-            database = Database(admin_url)
             happened = await disturb(workers, database, dice, chosen.seconds, lease=chosen.lease, pause=chosen.pause)
             await submitting
             (folder / "peace").touch()
@@ -111,7 +113,8 @@ async def chaos(admin_url: str, folder: Path, chosen: argparse.Namespace) -> lis
             wrong += await problems(runs, asked, client.accepted, expected)
             print(f"{len(client.accepted)} runs in {time.monotonic() - began:.0f} s; {dict(happened)}")
             print(f"answers: {dict(client.refused)}")
-        wrong += [] if wrong else await left_over(url, CLEARING)
+            if not wrong:
+                wrong = await left_over(url, CLEARING) if has_queue(url) else await left_in(runs, CLEARING)
     finally:
         workers.stop()
     done = effects(_effects(settings), published)

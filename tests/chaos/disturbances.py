@@ -8,21 +8,9 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Literal
 
-import psycopg
-from acme_agent.readiness.servers.postgres_programs import unprivileged_account
-
-_SERVER = """
-SELECT
-    (SELECT setting FROM pg_config() WHERE name = 'BINDIR'),
-    current_setting('data_directory'),
-    current_setting('port'),
-    current_setting('unix_socket_directories')
-"""
-_LISTENERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN %'"
+from .database import Database
 
 
 class Workers:
@@ -75,38 +63,6 @@ class Workers:
             worker.wait()
 
 
-class Database:
-    """The server, which restarts."""
-
-    def __init__(self, admin_url: str) -> None:
-        """Look where it lives."""
-        self._admin_url = admin_url
-        with psycopg.connect(admin_url) as connection:
-            found = connection.execute(_SERVER).fetchone()
-        assert found
-        self._programs, self._data, self._port, self._sockets = map(str, found)
-
-    def restart(self, mode: Literal["fast", "immediate"]) -> None:
-        """Return when it takes connections again."""
-        options = f"-h 127.0.0.1 -p {self._port} -k {self._sockets} -F -c full_page_writes=off"
-        subprocess.run(
-            [
-                *(f"{self._programs}/pg_ctl", "-D", self._data, "-s", "-w", "-m", mode),
-                *("-l", f"{self._data}/../log", "-o", options, "restart"),
-            ],
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            check=True,
-            start_new_session=True,
-            **unprivileged_account()._asdict(),
-        )
-
-    def cut_listeners(self) -> None:
-        """End the connections over which notices come."""
-        with suppress(psycopg.Error), psycopg.connect(self._admin_url, autocommit=True) as connection:
-            connection.execute(_LISTENERS)
-
-
 async def disturb(
     workers: Workers, database: Database, dice: random.Random, seconds: float, *, lease: float, pause: float
 ) -> Counter[str]:
@@ -115,7 +71,7 @@ async def disturb(
     frozen: list[asyncio.Task[None]] = []
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
-    kinds: Sequence[str] = ["kill"] * 5 + ["freeze"] * 2 + ["stop"] * 3 + ["restart", "crash"] + ["lost notices"] * 2
+    kinds: Sequence[str] = ["kill"] * 5 + ["freeze"] * 2 + ["stop"] * 3 + [*database.kinds]
     while loop.time() < end:
         await asyncio.sleep(dice.uniform(0.5, 1.5) * pause)
         happened["started again"] += workers.revive()

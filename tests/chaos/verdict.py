@@ -60,6 +60,19 @@ async def left_over(url: str, patience: float) -> list[str]:
         await asyncio.sleep(1)
 
 
+async def left_in(runs: Runs, patience: float) -> list[str]:
+    """Return what the ledger holds that it must not hold in the end, where no SQL can ask for it."""
+    end = asyncio.get_running_loop().time() + patience
+    while True:
+        held = await runs.ledger.lost(-1.0, 1000)
+        waiting = await runs.ledger.open_questions(1000)
+        found = [f"{run.thread_id} is held by {run.holder}" for run in held]
+        found += [f"{question.thread_id} is still asked" for question in waiting]
+        if not found or asyncio.get_running_loop().time() > end:
+            return found
+        await asyncio.sleep(1)
+
+
 def effects(happened: list[str], expected: Counter[str]) -> list[str]:
     """Return the effects that happened too often, or not."""
     counted = Counter(happened)

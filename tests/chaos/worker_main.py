@@ -1,8 +1,10 @@
-"""One worker process: the project's own `worker` command, with a model that plays every scenario.
+"""One worker process: the project's own `worker` command, with a model that plays every scenario; or, where the
+database has no queue, a loop that looks for runs.
 
 `CHAOS_PLANT` names a bug that is planted, to see that the test finds it.
 """
 
+import asyncio
 import os
 import random
 import re
@@ -15,11 +17,15 @@ from typing import Any
 from acme_agent import cli
 from acme_agent.agent import offline_scenarios, scenarios
 from acme_agent.agent.scripted import Reply
-from acme_agent.persistence import fence, postgres_saver
+from acme_agent.persistence import fence, postgres_saver, sqlite
+from acme_agent.persistence.items import ItemSaver, saver
 from acme_agent.runs import execution, keeper, recovery, status
 from acme_agent.runs.keeper import Held
 
+from .poller import poll
+
 MODEL = "chaos"
+SAVERS = (postgres_saver.PostgresSaver, sqlite.SqliteSaver, ItemSaver)
 
 
 def play_all() -> None:
@@ -36,8 +42,9 @@ def play_all() -> None:
 def plant(bug: str) -> None:
     """Disable one of the guards."""
     if bug == "fence":  # writes are not checked
-        _replace(postgres_saver, "fence_of_checkpoint", lambda *_: None)
-        _replace(postgres_saver, "fence_of_writes", lambda *_: None)
+        for module in (postgres_saver, sqlite, saver):
+            _replace(module, "fence_of_checkpoint", lambda *_: None)
+            _replace(module, "fence_of_writes", lambda *_: None)
     elif bug == "deliver-once":  # what was given is given again
         giving = fence._giving
 
@@ -66,14 +73,19 @@ def die_after_writes(chance: float, peace: Path) -> None:
 
     Not any more when there is a file `peace`: then what was accepted has to come to its end.
     """
-    store = postgres_saver.PostgresSaver.aput_writes
 
-    async def aput_writes(self: postgres_saver.PostgresSaver, *given: Any) -> None:
-        await store(self, *given)
-        if random.random() < chance and not peace.exists():  # noqa: ASYNC240 - once in a few hundred writes
-            os.kill(os.getpid(), signal.SIGKILL)
+    def aput_writes_of(saver: Any) -> Any:  # Any: a method
+        store = saver.aput_writes
 
-    _replace(postgres_saver.PostgresSaver, "aput_writes", aput_writes)
+        async def aput_writes(self: Any, *given: Any) -> None:
+            await store(self, *given)
+            if random.random() < chance and not peace.exists():  # noqa: ASYNC240 - once in a few hundred writes
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        return aput_writes
+
+    for kind in SAVERS:
+        _replace(kind, "aput_writes", aput_writes_of(kind))
 
 
 def _replace(owner: object, name: str, by: object) -> None:
@@ -94,5 +106,7 @@ if __name__ == "__main__":
     shorten(float(os.environ["CHAOS_LEASE"]))
     die_after_writes(float(os.environ["CHAOS_DEATHS"]), Path(os.environ["CHAOS_PEACE"]))
     plant(os.environ.get("CHAOS_PLANT", ""))
-    sys.argv = ["acme-agent", *sys.argv[1:]]
-    cli.main()
+    if os.environ["CHAOS_QUEUE"]:
+        sys.argv = ["acme-agent", *sys.argv[1:]]
+        cli.main()
+    asyncio.run(poll())

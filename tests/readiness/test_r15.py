@@ -87,7 +87,7 @@ def test_a_key_that_no_scenario_has_a_value_for(case: Case) -> None:
 
 
 def test_an_error_that_repeats_the_url(case: Case) -> None:
-    case.replace("persistence/urls.py", 'f"starts with {shown}; supported', 'f"is {text}: {shown}; supported')
+    case.replace("persistence/urls.py", 'f"starts with {shown}; this project', 'f"is {text}: {shown}; this project')
     said = "BadDatabaseUrl repeats the password of mysql://agent:...@host/x"
     assert_fails(case, "R15", said, scenario="straight-pass")
 

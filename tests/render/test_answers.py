@@ -107,8 +107,10 @@ def test_names_of_python_and_of_the_dependencies_are_taken(render: Render) -> No
     free = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")  # what a valid project name can turn into
     needed = {*sys.stdlib_module_names, *keyword.kwlist, *keyword.softkwlist}
     modules = importlib.metadata.packages_distributions()
-    for provider in choices("model_provider"):
-        pyproject = tomllib.loads((render(model_provider=provider) / "pyproject.toml").read_text())
+    answers = [{"model_provider": provider} for provider in choices("model_provider")]
+    answers += [{"backend": backend, "worker": "procrastinate"} for backend in choices("backend")]
+    for given in answers:
+        pyproject = tomllib.loads((render(**given) / "pyproject.toml").read_text())
         listed = [*pyproject["project"]["dependencies"], *pyproject["dependency-groups"]["dev"]]
         for name in (Requirement(line).name for line in listed):
             needed |= {name.replace("-", "_"), *(module for module, of in modules.items() if name in of)}

@@ -49,7 +49,7 @@ def test_gitlab_pipeline_is_valid(render: Render, backend: str) -> None:
     passes("check-jsonschema", "--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci", pipeline)
 
 
-@pytest.mark.parametrize("backend", ["postgres", "postgres+pgbouncer"])
+@pytest.mark.parametrize("backend", ["postgres", "postgres+pgbouncer", "valkey", "dynamodb"])
 def test_compose_file_is_valid(render: Render, backend: str) -> None:
     compose = render(backend=backend, worker="procrastinate") / "compose.yaml"
     passes("check-jsonschema", "--builtin-schema", "vendor.compose-spec", compose)

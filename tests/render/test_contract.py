@@ -68,7 +68,7 @@ def test_every_owned_or_excluded_path_exists(render: Render) -> None:
     rendered = {
         path
         for ci in ("github", "gitlab")
-        for backend in ("postgres+pgbouncer", "sqlite")
+        for backend in choices("backend")
         for path in files(render(ci=ci, backend=backend, worker="procrastinate"))
     }
     patterns = [line for block in CONTRACT["_exclude"] for line in block.splitlines() if line.startswith("/")]
@@ -94,9 +94,10 @@ def test_the_template_is_held_to_the_rules_of_its_projects(render: Render) -> No
 
 
 def test_the_test_environment_has_what_a_project_gets(render: Render) -> None:
-    project = tomllib.loads((render(worker="procrastinate") / "pyproject.toml").read_text())["project"]
     environment = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["template"]
-    assert set(project["dependencies"]) <= set(environment)
+    for backend in choices("backend"):
+        project = tomllib.loads(pyproject(render(backend=backend, worker="procrastinate")))["project"]
+        assert set(project["dependencies"]) <= set(environment)
 
 
 def test_dependencies_end_where_a_team_adds_its_own(render: Render) -> None:

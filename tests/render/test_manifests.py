@@ -48,7 +48,17 @@ def pods(project: Path) -> Iterator[tuple[str, Manifest]]:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("workers", [{}, WORKERS], ids=["none", "workers"])
 def test_manifests_are_valid(render: Render, backend: str, workers: dict[str, str], release: str) -> None:
-    for listed in manifests(render(backend=backend, **workers)).values():
+    validate(render(backend=backend, **workers), release)
+
+
+@pytest.mark.parametrize("release", KUBERNETES)
+@pytest.mark.parametrize("backend", ["valkey", "dynamodb"])
+def test_manifests_of_stores_of_items_are_valid(render: Render, backend: str, release: str) -> None:
+    validate(render(backend=backend), release)
+
+
+def validate(project: Path, release: str) -> None:
+    for listed in manifests(project).values():
         for manifest in listed:
             if not manifest["apiVersion"].startswith("keda.sh/"):
                 kubernetes_validate.validate(manifest, release, strict=True)
@@ -66,6 +76,25 @@ def test_manifests_come_with_their_answers(render: Render) -> None:
     always = {"migrate-job.yaml", "purge-cronjob.yaml"}
     assert manifests(render(backend="postgres")).keys() == always
     assert manifests(render(**WORKERS)).keys() == always | {"worker-deployment.yaml", "worker-scaledobject.yaml"}
+    for workers in ({}, WORKERS):  # there are none, whatever was answered
+        assert manifests(render(backend="valkey", **workers)).keys() == {"purge-cronjob.yaml"}
+        assert manifests(render(backend="dynamodb", **workers)).keys() == always
+
+
+def test_pods_on_aws_have_a_role_and_no_keys(render: Render) -> None:
+    """The lesser role for what runs every night, and one of its own for what makes the table."""
+    project = render(backend="dynamodb")
+    accounts = {}
+    for name, listed in manifests(project).items():
+        (one,) = listed
+        spec = one["spec"].get("jobTemplate", one)["spec"]["template"]["spec"]
+        accounts[name] = spec["serviceAccountName"]
+        assert not spec["automountServiceAccountToken"], "Kubernetes' own is not needed"
+        (container,) = spec["containers"]
+        given = {entry["name"] for entry in container["env"]}
+        assert "DATABASE_URL" in given
+        assert not [key for key in given if key.startswith("AWS_")]
+    assert accounts == {"migrate-job.yaml": "support-agent-migrate", "purge-cronjob.yaml": "support-agent"}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

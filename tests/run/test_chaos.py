@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 SHORT = ("--seconds", "20", "--threads", "50", "--lease", "8", "--pause", "2.5")
 
@@ -20,8 +22,9 @@ def _chaos(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_no_run_is_lost_doubled_or_mixed_up_whatever_happens() -> None:
-    done = _chaos(*SHORT)
+@pytest.mark.parametrize("backend", ["postgres", "valkey", "sqlite"])
+def test_no_run_is_lost_doubled_or_mixed_up_whatever_happens(backend: str) -> None:
+    done = _chaos(*SHORT, "--backend", backend)
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -169,18 +169,32 @@ def test_answers_survive_an_update(versions: Versions, tmp_path: Path) -> None:
     assert files(project) == fresh
 
 
-def test_a_project_grows_from_sqlite_to_postgres_and_pgbouncer_and_back(versions: Versions, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "way",
+    [("postgres", "postgres+pgbouncer"), ("valkey", "postgres"), ("postgres", "valkey", "dynamodb"), ("dynamodb",)],
+)
+def test_a_project_grows_from_sqlite_to_servers_and_back(
+    versions: Versions, tmp_path: Path, way: tuple[str, ...]
+) -> None:
     project = render(versions.path, tmp_path / "support-agent", backend="sqlite")
     commit(project)
     sqlite = files(project)
     (project / "README.md").write_text("# Ours\n")
     commit(project)
 
-    for backend in ("postgres", "postgres+pgbouncer"):
+    for backend in way:
         update(project, backend=backend)
         assert conflicts(project) == []
         fresh = render(versions.path, tmp_path / f"fresh-{backend}", project_name="support-agent", backend=backend)
-        assert ("compose.yaml" in managed(fresh)) is (backend != "sqlite")
+        assert "compose.yaml" in managed(fresh)
+        for names, module in (
+            (["postgres", "postgres+pgbouncer"], "postgres.py"),
+            (["valkey"], "valkey.py"),
+            (["dynamodb"], "dynamodb.py"),
+            (["valkey", "dynamodb"], "items/saver.py"),
+        ):
+            there = f"src/support_agent/persistence/{module}" in managed(project)
+            assert there is (backend in names), module
         assert managed(project) == managed(fresh)
         assert (project / "README.md").read_text() == "# Ours\n"
         commit(project)

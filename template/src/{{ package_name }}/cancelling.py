@@ -9,7 +9,7 @@ AGAIN = 1.0  # seconds
 async def end(*tasks: asyncio.Task[Any], again: float = AGAIN) -> None:  # Any: results, which nobody waits for
     """Cancel the tasks, and return when they are over; those that are not after `again` seconds are cancelled again.
 
-    Cancelled once, a task may go on for ever: until Python 3.12 `asyncio.wait_for`, by which psycopg waits for its
+    Cancelled once, a task may go on for ever: until Python 3.12 `asyncio.wait_for`, by which drivers wait for their
     sockets, forgets a cancellation that comes at the moment at which it has what it waits for. What the tasks raise is
     theirs to tell: nothing is raised here.
     """

@@ -22,13 +22,14 @@ EPHEMERAL = ("/tmp", "/var/tmp", "/dev/shm", "/run", "/var/run")  # noqa: S108 -
 CLOUD_SOCKETS = "/cloudsql/"  # a folder of sockets that lead to another machine
 DEFAULT_PASSWORDS = frozenset(
     "admin agent app change-me change_me changeit changeme default demo dev example pass passwd password password123"
-    " postgres pw root secret test user 123456".split()
+    " pw root secret test user 123456".split()
 )
+SHORTEST_DEFAULT = 4  # letters of the database's name that are a password as well known as those
 KEY_LENGTH = 32  # bytes of CHECKPOINT_KEY
 FEWEST_VALUES = 12  # different bytes of a key; of 32 random ones about 30 differ
 
-_POOLER = re.compile(r"pgbouncer|pooler|pgcat|supavisor", re.IGNORECASE)
-_POOLER_PORTS = frozenset({"6432", "6543"})  # PgBouncer's, and that of hosted ones
+_POOLER = re.compile(r"bouncer|pooler|pgcat|supavisor", re.IGNORECASE)
+_POOLER_PORTS = frozenset({"6432", "6543"})  # the usual ones
 _SECRET_NAME = re.compile(r"(^|_)(secret|password|token|api_?key)$")
 
 
@@ -58,15 +59,18 @@ def connections(settings: "Settings") -> int:
 
 
 def servers(url: str) -> list[tuple[str, str]]:
-    """Return the hosts of a PostgreSQL URL, each with its port; a socket's folder is a host, "" is the default one."""
+    """Return the hosts of a server's URL, each with its port; a socket's folder is a host, "" is the default one.
+
+    None for what is found by its name, as a cloud's own services are.
+    """
     head, _, query = url.partition("://")[2].partition("?")
     authority = head.partition("/")[0].rpartition("@")[2]
     found = [_host_and_port(part) for part in authority.split(",")]
     given = [item.partition("=") for item in query.split("&")]
-    named = [value for name, _, value in given if name in {"host", "hostaddr"}]
+    named = [value for name, _, value in given if name in {"host", "hostaddr", "endpoint"}]
     if named:
-        return [(unquote(host), found[0][1]) for value in named for host in value.split(",")]
-    return [] if any(name == "service" for name, _, _ in given) else found
+        return [(_bare(unquote(host)), found[0][1]) for value in named for host in value.split(",")]
+    return [] if any(name in {"service", "region"} for name, _, _ in given) else found
 
 
 def is_pooled(url: str) -> bool:
@@ -97,7 +101,7 @@ def _of_a_file(url: str, replicas: int) -> Iterator[str]:
     if replicas > 1:
         yield (
             f"{REFUSES} SQLite with REPLICAS={replicas}: a file serves one machine. Set REPLICAS=1, or DATABASE_URL to"
-            " a PostgreSQL"
+            " a server"
         )
 
 
@@ -114,11 +118,17 @@ def _of_servers(url: str, direct: str) -> Iterator[str]:
         )
 
 
+def _bare(host: str) -> str:
+    """Return the host of an address that may have a scheme and a port; a socket's folder is left alone."""
+    name = host.rpartition("://")[2]
+    return name if name.startswith(("/", "[")) or name.count(":") != 1 else name.partition(":")[0]
+
+
 def _of_connections(settings: "Settings") -> Iterator[str]:
     if settings.database_pool_max == 1:
         yield f"{REFUSES} DATABASE_POOL_MAX=1: all runs of a process would wait for one connection. Set 2 at least"
     needed, pooled = connections(settings), bool(settings.database_direct_url.get_secret_value())
-    if needed > settings.database_max_connections:
+    if needed > settings.database_max_connections and servers(settings.database_url.get_secret_value()):
         beside = "" if pooled else f" + {BESIDE_POOL}"
         yield (
             f"{REFUSES} {needed} connections, REPLICAS={settings.replicas} times"
@@ -147,8 +157,9 @@ def _has_default_password(url: str) -> bool:
     head, _, query = url.partition("://")[2].partition("?")
     user, _, password = head.partition("/")[0].rpartition("@")[0].partition(":")
     named = [item.partition("=")[2] for item in query.split("&") if item.startswith("password=")]
-    known = {*DEFAULT_PASSWORDS, unquote(user).lower()} - {""}
-    return any(unquote(given).lower() in known for given in [password, *named])
+    known, scheme = {*DEFAULT_PASSWORDS, unquote(user).lower()} - {""}, url.partition(":")[0].lower()
+    given = [unquote(word).lower() for word in [password, *named] if word]
+    return any(word in known or (word in scheme and len(word) >= SHORTEST_DEFAULT) for word in given)
 
 
 def _is_example(key: str) -> bool:

@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path(".data"), description="Where embedded databases and indexes live.")
 
     database_url: SecretStr = Field(
-        SecretStr(""), description="sqlite:///path or postgresql://; empty: a file in data_dir."
+        SecretStr(""), description="As docs/persistence.md has it; empty: a SQLite file in data_dir."
     )
     database_direct_url: SecretStr = Field(
         SecretStr(""), description="Straight to the server, past a transaction pooler; empty: DATABASE_URL does."
@@ -44,12 +44,12 @@ class Settings(BaseSettings):
     database_pool_min: int = Field(1, ge=0, description="Connections held open, a process.")
     database_pool_max: int = Field(10, ge=1, description="Connections at most, a process.")
     database_max_connections: int = Field(
-        100, ge=1, description="What DATABASE_URL leads to takes: max_connections, or PgBouncer's max_client_conn."
+        100, ge=1, description="What DATABASE_URL leads to takes: the server's limit, or the pooler's."
     )
     replicas: int = Field(1, ge=1, description="Processes at most that share the database, an autoscaler's included.")
 
     checkpoint_key: SecretStr = Field(
-        SecretStr(""), description="Seals the checkpoints in PostgreSQL: 32 random bytes in base64. Empty: clear text."
+        SecretStr(""), description="Seals the checkpoints, where it can: 32 random bytes in base64. Empty: clear text."
     )
     checkpoint_key_old: SecretStr = Field(SecretStr(""), description="Keys before it, comma-separated: they only read.")
     checkpoint_plaintext: Literal["refuse", "read"] = Field(

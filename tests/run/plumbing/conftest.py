@@ -1,6 +1,7 @@
 """What the plumbing's tests share: a real PostgreSQL for the session, a database a test, and a crew of processes."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -55,6 +56,18 @@ with fork.Pool(size) as pool:
         jobs = [(order, url, f"thread-{number}") for number in range(size)]
         print(json.dumps(pool.starmap_async(work, jobs, chunksize=1).get(patience)), flush=True)
 """
+
+
+# moto, which plays DynamoDB, takes a hundred times as long as a real server: all tests only if ALL_BACKENDS is set.
+ON_MOTO = {"test_copy_threads.py", "test_fence.py", "test_moves.py"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out most of what would run on moto."""
+    if not os.environ.get("ALL_BACKENDS"):
+        slow = [item for item in items if "[dynamodb" in item.name and item.path.name not in ON_MOTO]
+        items[:] = [item for item in items if item not in slow]
+        config.hook.pytest_deselected(items=slow)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import pytest
 from acme_agent.persistence import DirectUrlMissing, DirectUrlPooled, migrate, open_checkpointer
 from acme_agent.readiness.servers import pgbouncer as pgbouncer_module
 from acme_agent.readiness.servers.pgbouncer import POOL_SIZE, PgBouncerMissing, find_pgbouncer, pgbouncer
-from acme_agent.readiness.servers.pgbouncer_fixtures import require_pgbouncer
+from acme_agent.readiness.servers.pgbouncer_pooler import require_pgbouncer
 from acme_agent.settings import Settings
 from langgraph.graph import END, START, StateGraph
 from pydantic import SecretStr
@@ -160,9 +160,9 @@ async def connections(url: str, number: int) -> AsyncIterator[psycopg.AsyncConne
 def test_it_ends_when_the_test_process_is_killed(admin_url: str, pooler_url: str) -> None:
     script = """
 import os, sys
-from acme_agent.readiness.servers import pgbouncer, postgres_lifeline
+from acme_agent.readiness.servers import pgbouncer, lifeline
 rooms = []
-pgbouncer.new_room = lambda prefix: rooms.append(postgres_lifeline.new_room(prefix)) or rooms[-1]
+pgbouncer.new_room = lambda prefix: rooms.append(lifeline.new_room(prefix)) or rooms[-1]
 with pgbouncer.pgbouncer(sys.argv[1]) as url:
     print(url, rooms[-1], flush=True)
     input()

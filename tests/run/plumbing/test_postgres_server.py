@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
-from acme_agent.readiness.servers import postgres_lifeline, postgres_programs
+from acme_agent.readiness.servers import lifeline, postgres_programs
 from acme_agent.readiness.servers.postgres_programs import PostgresMissing, find_programs
 from acme_agent.readiness.servers.postgres_server import create_database, drop_database, postgres_server
 
@@ -138,7 +138,7 @@ def test_no_server_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 def test_a_server_that_does_not_start_shows_its_log_and_leaves_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    rooms = Path(postgres_lifeline._ROOMS)
+    rooms = Path(lifeline._ROOMS)
     before = set(rooms.glob("pg-*"))
     with TemporaryDirectory(dir=rooms) as shared:
         Path(shared).chmod(0o755)

@@ -15,7 +15,8 @@ from acme_agent.agent.offline_scenarios import EXAMPLES
 from acme_agent.effects import idempotency_key
 from acme_agent.persistence import Ledger, open_checkpointer, open_ledger
 from acme_agent.persistence.ledger import Store
-from acme_agent.persistence.urls import normalise, sqlite_path
+from acme_agent.persistence.sqlite_url import sqlite_path
+from acme_agent.persistence.urls import normalise
 from acme_agent.runs import BadThreadId, Runs, configure_logging, looking, new_thread_id, open_runs, thread_id
 from acme_agent.runs.config import graph_version, project_version, run_config
 from acme_agent.runs.holder import machine

@@ -25,7 +25,7 @@ from acme_agent.persistence import (
 )
 from acme_agent.persistence.errors import LedgerUnknown
 from acme_agent.persistence.postgres_schema import KNOWN_SCHEMA, check_schema
-from acme_agent.readiness.servers.postgres_lifeline import free_port, new_room
+from acme_agent.readiness.servers.lifeline import free_port, new_room
 from acme_agent.readiness.servers.postgres_programs import find_programs, reachable, unprivileged_account
 from acme_agent.settings import Settings
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver

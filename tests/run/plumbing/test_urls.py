@@ -1,10 +1,12 @@
 """A URL copied from another program works, and no message ever shows the password in it."""
 
+import sys
 import traceback
 
 import pytest
-from acme_agent.persistence import BackendMissing, BadDatabaseUrl
-from acme_agent.persistence.urls import describe, normalise, sqlite_path
+from acme_agent.persistence import BadDatabaseUrl, LibraryMissing
+from acme_agent.persistence.sqlite_url import sqlite_path
+from acme_agent.persistence.urls import describe, module_of, normalise
 
 PASSWORD = "s3cr3t-Pa55w0rd"
 
@@ -109,5 +111,8 @@ def test_a_message_names_the_database_without_password_and_parameters(url: str, 
     assert describe(url) == shown
 
 
-def test_a_missing_backend_says_how_to_add_it() -> None:
-    assert "copier update -d backend=postgres" in str(BackendMissing("postgresql", "postgres"))
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "acme_agent.persistence.valkey", raising=False)
+    monkeypatch.setitem(sys.modules, "redis.asyncio", None)
+    with pytest.raises(LibraryMissing, match=r"module redis\.asyncio is not installed.*uv sync"):
+        module_of("valkey")

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from ..agent import AgentSettings
 from ..errors import PROGRAM, ProjectError
-from ..persistence import Ledger, Run, open_checkpointer, open_ledger, try_storing
+from ..persistence import Ledger, Run, facts_of, open_checkpointer, open_ledger, try_storing
 from ..persistence.inspection import Inspection, open_inspection
 from ..persistence.urls import describe, is_embedded
 from ..runs import Policy
@@ -45,6 +45,7 @@ async def diagnose(settings: AgentSettings, problems: Sequence[Finding] = ()) ->
         async with open_checkpointer(settings.checkpoint_url, settings=settings) as checkpointer:
             found.append(fine("database", f"{describe(settings.checkpoint_url)} answers, its tables are up to date"))
             found.append(fine("storing", await try_storing(checkpointer)))
+            found += [fine("server", said) for said in await facts_of(checkpointer)]
             found += [finding async for finding in _runs(settings, open_ledger(checkpointer), ahead)]
     except ProjectError as error:
         found.append(unusable(error))
@@ -65,7 +66,7 @@ async def _server(settings: AgentSettings, inspection: Inspection) -> AsyncItera
             "pool",
             "warning",
             f"{used}; DATABASE_POOL_MAX={settings.database_pool_max} may be more than are free: lower it, raise "
-            "max_connections, or put PgBouncer between",
+            "max_connections, or put a pooler between",
         )
     else:
         yield fine("pool", f"{used}; this process takes up to {settings.database_pool_max} (DATABASE_POOL_MAX)")

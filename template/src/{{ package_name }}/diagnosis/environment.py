@@ -1,8 +1,10 @@
 """What a process brings along: its settings, its libraries, and what it would run."""
 
 import platform
+import re
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any
 
 from langgraph.checkpoint.memory import InMemorySaver  # noqa: TID251 - it is only recognised
@@ -12,20 +14,13 @@ from pydantic import ValidationError, create_model
 from pydantic_settings import BaseSettings
 
 from ..agent import AgentSettings, build_graph, check
-from ..errors import ProjectError
+from ..errors import PROGRAM, ProjectError
 from ..runs.config import graph_version, project_version
 from ..settings import problems_of, redact
 from .finding import Finding, fine
 
-PACKAGES = (
-    "langgraph",
-    "langgraph-checkpoint",
-    "langgraph-checkpoint-postgres",
-    "langgraph-checkpoint-sqlite",
-    "langchain-core",
-    "psycopg",
-    "procrastinate",
-)
+BENEATH = ("langgraph-checkpoint", "langchain-core")  # of the libraries that the project does not name itself
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def read_settings() -> tuple[AgentSettings, list[Finding]]:
@@ -48,6 +43,15 @@ def read_settings() -> tuple[AgentSettings, list[Finding]]:
     return AgentSettings.model_construct(**{name: getattr(values, name) for name in fields}), found
 
 
+def libraries() -> list[str]:
+    """Return the names of the libraries that the project asks for, and of those that matter beneath them."""
+    try:
+        asked = requires(PROGRAM) or []
+    except PackageNotFoundError:  # run from its source, not installed
+        asked = []
+    return sorted({*BENEATH, *(found[0] for name in asked if (found := _NAME.match(name)))})
+
+
 class _Fields(BaseSettings):
     model_config = AgentSettings.model_config
 
@@ -55,11 +59,9 @@ class _Fields(BaseSettings):
 def environment(settings: AgentSettings) -> Iterator[Finding]:
     """Say what runs here, whatever the database is like."""
     yield fine("python", platform.python_version())
-    for name in PACKAGES:
-        try:
+    for name in libraries():
+        with suppress(PackageNotFoundError):
             yield fine(name, version(name))
-        except PackageNotFoundError:
-            continue
     yield fine("environment", settings.environment)
     yield _types()
     yield _agent(settings)

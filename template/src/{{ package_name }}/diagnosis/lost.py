@@ -13,6 +13,7 @@ from ..errors import PROGRAM
 from ..persistence import Run
 from ..persistence.inspection import Inspection
 from ..persistence.ledger import statements as sql
+from ..persistence.urls import is_embedded
 from ..runs import Runs, ThreadId, job_of
 from ..runs.config import graph_version, project_version
 from ..runs.holder import describe
@@ -57,10 +58,10 @@ async def whereabouts(
         yield finding
     if known:
         return
-    if inspection is None:
+    if is_embedded(settings.checkpoint_url):
         yield wrong(
             "different database: this process keeps its threads in a file of its own machine (see place), where no "
-            "other machine's are. Set DATABASE_URL to one PostgreSQL server for all processes; with "
+            "other machine's are. Set DATABASE_URL to one server for all processes; with "
             "ENVIRONMENT=production none starts without DATABASE_URL"
         )
     else:

@@ -21,7 +21,7 @@ async def diagnose_schema(settings: AgentSettings, problems: Sequence[Finding] =
         async with open_inspection(settings) as inspection:
             found.append(await place(settings, await inspection.place() if inspection else None))
             if inspection is None:
-                return [*found, fine("schema", "the tables of a file are made when it is opened: nothing can hang")]
+                return [*found, fine("schema", "no migration is needed here: nothing can hang")]
             found += [finding async for finding in _obstacles(inspection)]
             if any(finding.subject == "blocked" for finding in found):
                 return found  # looking at the tables might wait as long

@@ -3,7 +3,6 @@
 from .errors import (
     ArchiveDamaged,
     ArchiveUnknown,
-    BackendMissing,
     BadCheckpointKey,
     BadCheckpointType,
     BadDatabaseUrl,
@@ -17,6 +16,7 @@ from .errors import (
     HistoryNeeded,
     LeaseLost,
     LedgerMissing,
+    LibraryMissing,
     MigrationBlocked,
     MigrationBusy,
     NotSealed,
@@ -53,7 +53,7 @@ from .ledger import (
 )
 from .opening import list_threads, migrate, open_checkpointer
 from .retention import Retention, Rows, StoredThread, oldest_id, open_retention
-from .trial import try_storing
+from .trial import facts_of, try_storing
 
 __all__ = [
     "INPUT",
@@ -62,7 +62,6 @@ __all__ = [
     "ArchiveDamaged",
     "ArchiveUnknown",
     "Asked",
-    "BackendMissing",
     "BadCheckpointKey",
     "BadCheckpointType",
     "BadDatabaseUrl",
@@ -80,6 +79,7 @@ __all__ = [
     "LeaseLost",
     "Ledger",
     "LedgerMissing",
+    "LibraryMissing",
     "MigrationBlocked",
     "MigrationBusy",
     "Mode",
@@ -103,6 +103,7 @@ __all__ = [
     "ValueRefused",
     "ValueUnreadable",
     "drop_reservation",
+    "facts_of",
     "fenced",
     "list_threads",
     "migrate",

@@ -12,11 +12,8 @@ class BadDatabaseUrl(ProjectError):
     `reason` completes "The database URL ..." and repeats nothing of it but the scheme or the name of a parameter.
     """
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(
-            f"The database URL {reason}. Set DATABASE_URL to sqlite:///folder/file.db or "
-            f"postgresql://user:password@host:5432/name, then type: {PROGRAM} doctor"
-        )
+    def __init__(self, reason: str, examples: str = "a URL as docs/persistence.md has it") -> None:
+        super().__init__(f"The database URL {reason}. Set DATABASE_URL to {examples}, then type: {PROGRAM} doctor")
 
 
 class DatabaseUnreachable(ProjectError):
@@ -103,8 +100,8 @@ class DirectUrlMissing(ProjectError):
 
     def __init__(self, where: str) -> None:
         super().__init__(
-            f"{where} is a connection pooler such as PgBouncer, through which no migration can run. Set "
-            "DATABASE_DIRECT_URL to the PostgreSQL server behind it; DATABASE_URL stays as it is"
+            f"{where} is a connection pooler, through which no migration can run. Set "
+            "DATABASE_DIRECT_URL to the server behind it; DATABASE_URL stays as it is"
         )
 
 
@@ -113,8 +110,8 @@ class DirectUrlPooled(ProjectError):
 
     def __init__(self, where: str) -> None:
         super().__init__(
-            f"{where} is a connection pooler such as PgBouncer: a migration needs a connection of its own. Set "
-            f"DATABASE_DIRECT_URL to the PostgreSQL server behind it, then type: {PROGRAM} migrate"
+            f"{where} is a connection pooler: a migration needs a connection of its own. Set "
+            f"DATABASE_DIRECT_URL to the server behind it, then type: {PROGRAM} migrate"
         )
 
 
@@ -160,10 +157,10 @@ class CheckpointerClosed(RuntimeError):
 class CheckpointRefused(ProjectError):
     """The database refuses the rows of a checkpoint or of a node's writes; what other runs store is not touched."""
 
-    def __init__(self, thread: str, cause: Exception) -> None:
+    def __init__(self, thread: str, cause: Exception, store: str = "The database") -> None:
         reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
         super().__init__(
-            f"PostgreSQL refuses to store the state of thread {thread[:80]!r}: {reason} ({type(cause).__name__}). "
+            f"{store} refuses to store the state of thread {thread[:80]!r}: {reason} ({type(cause).__name__}). "
             f"Change what the node returns, then go on from the superstep before with: {PROGRAM} resume ID"
         )
         self.__cause__ = cause
@@ -207,8 +204,8 @@ class BadName(ProjectError):
 
     def __init__(self, what: str, name: str) -> None:
         super().__init__(
-            f"The {what} {name[:80]!a} holds NUL, half of a character or, in a channel, a backslash, which PostgreSQL "
-            "does not keep in names. Choose another name"
+            f"The {what} {name[:80]!a} holds NUL, half of a character or, in a channel, a backslash, which the "
+            "database does not keep in names. Choose another name"
         )
 
 
@@ -260,13 +257,13 @@ class SealingImpossible(ProjectError):
         super().__init__(f"CHECKPOINT_KEY is set, but {reason}")
 
 
-class BackendMissing(ProjectError):
-    """The project was generated without the module for this kind of database."""
+class LibraryMissing(ProjectError):
+    """A library that the backend needs is not installed."""
 
-    def __init__(self, scheme: str, backend: str) -> None:
+    def __init__(self, library: str) -> None:
         super().__init__(
-            f"This project was generated without the code for {scheme}:// databases. "
-            f"Type: copier update -d backend={backend}"
+            f"The package of the module {library} is not installed, which this database needs: pyproject.toml names it"
+            " if the project was generated for this backend. Type: uv sync"
         )
 
 
@@ -304,6 +301,17 @@ class LeaseLost(ProjectError):
     def __init__(self, run: str, attempt: int) -> None:
         super().__init__(
             f"attempt {attempt} of run {run} was overtaken: another process has it now, or it was cancelled"
+        )
+
+
+class StateLost(LeaseLost):
+    """The database has lost what it had confirmed: the run's checkpoint that this one follows."""
+
+    def __init__(self, run: str, checkpoint: str) -> None:
+        ProjectError.__init__(
+            self,
+            f"run {run} is stopped: the database has lost its checkpoint {checkpoint}, which it had confirmed. The run "
+            "is begun again from the last one that there is, by whoever finds it",
         )
 
 

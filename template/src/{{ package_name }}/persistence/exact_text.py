@@ -1,4 +1,4 @@
-"""What text cannot be stored as it is: lone surrogates everywhere, and the character NUL in PostgreSQL's JSONB.
+"""What text cannot be stored as it is: lone surrogates everywhere, and the character NUL in some databases' JSON.
 
 A lone surrogate is half of a character, as models and `json.loads` produce it when a text is cut in the wrong place.
 """

@@ -23,12 +23,14 @@ class Fence:
     `gives` names what this attempt hands to the graph, which is handed over once: `input`, or the id of the question
     whose answer it is. The transaction that stores the input's checkpoint, or the answer's `__resume__`, notes that.
     `blank` holds the run's thread as long as that is known to have no checkpoint: then there is nothing to be read.
+    With `continues` each checkpoint has its parent in the database, as a run's have, and a copy's not yet.
     """
 
     run_id: str
     attempt: int
     gives: str = ""
     blank: set[str] = field(default_factory=set)
+    continues: bool = False
 
 
 _current: ContextVar[Fence | None] = ContextVar("fence", default=None)

@@ -1,4 +1,4 @@
-"""What a database server knows that its tables do not say: for `doctor`. PostgreSQL only.
+"""What a database server knows that its tables do not say: for `doctor`. Not every backend has one.
 
 It works on a database without tables, too, and each question is one query: an inspection waits for nobody's lock.
 """
@@ -6,11 +6,10 @@ It works on a database without tables, too, and each question is one query: an i
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Protocol, cast
 
 from ..settings import Settings
-from .urls import is_embedded, normalise
+from .urls import backend_of, module_of, normalise
 
 
 @dataclass(frozen=True)
@@ -132,15 +131,15 @@ class _Opener(Protocol):
 
 @asynccontextmanager
 async def open_inspection(settings: Settings) -> AsyncIterator[Inspection | None]:
-    """Yield an inspection, over a connection of its own straight to the server; None for SQLite.
+    """Yield an inspection, over a connection of its own straight to the server; None where there is none.
 
     Raises BadDatabaseUrl and DatabaseUnreachable.
     """
     url = normalise(settings.migration_url)
-    if is_embedded(url):
+    name = backend_of(url).INSPECTION
+    if not name:
         yield None
         return
-    # A project has the files of its own backend only (copier.yml), so the module is named here and not imported.
-    opener = cast("_Opener", import_module(f"{__package__}.postgres_inspection"))
+    opener = cast("_Opener", module_of(name))
     async with opener.open_inspection(url, settings) as inspection:
         yield inspection

@@ -2,16 +2,16 @@
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from importlib import import_module
 from typing import Protocol, cast, runtime_checkable
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from ..settings import Settings
-from .errors import BackendMissing, BadDatabaseUrl, SealingImpossible
+from .errors import BadDatabaseUrl, SealingImpossible
 from .exact import StrictSerializer
-from .urls import MEMORY, is_embedded, normalise
+from .sqlite_url import MEMORY
+from .urls import backend_of, describe, module_of, normalise
 
 MIGRATION_WAIT = 60.0  # seconds that `migrate` lets another process finish its migration
 
@@ -31,12 +31,6 @@ class _ListsThreads(Protocol):
     async def alist_threads(self, limit: int) -> list[str]: ...
 
 
-# A project has the files of its own backend only (copier.yml), so the modules are named here and not imported.
-_FILE = ("sqlite", "sqlite")
-_OPENERS = {"memory": _FILE, "sqlite": _FILE, "postgresql": ("postgres", "postgres")}
-_MIGRATORS = {"memory": _FILE, "sqlite": _FILE, "postgresql": ("postgres_migrate", "postgres")}
-
-
 @asynccontextmanager
 async def open_checkpointer(
     url: str, *, settings: Settings | None = None, types: Iterable[type] = ()
@@ -44,8 +38,8 @@ async def open_checkpointer(
     """Yield a checkpointer that is ready to use; its connections close with the context.
 
     `types` are the classes that a checkpoint may hold besides the graph's schemas (which `compile()` adds by itself):
-    what holds another class is refused when it is stored. Nothing is created in a PostgreSQL database: see `migrate`.
-    Raises BadDatabaseUrl, BackendMissing, BadCheckpointType, BadCheckpointKey or SealingImpossible, and within
+    what holds another class is refused when it is stored. Nothing is created on a server: see `migrate`.
+    Raises BadDatabaseUrl, LibraryMissing, BadCheckpointType, BadCheckpointKey or SealingImpossible, and within
     `settings.database_timeout` seconds DatabaseUnreachable or what else is wrong with the database: SchemaMissing,
     SchemaUnknown, SchemaDamaged, RightsMissing, DatabaseReadOnly, or DirectUrlMissing for a transaction pooler without
     `settings.database_direct_url`.
@@ -54,10 +48,10 @@ async def open_checkpointer(
     settings = settings or Settings()
     if plain == MEMORY and settings.environment != "test":
         raise BadDatabaseUrl("is memory://, which loses every thread when the process ends: only ENVIRONMENT=test may")
-    if is_embedded(plain) and settings.checkpoint_key.get_secret_value():
-        raise SealingImpossible("a SQLite file is not sealed: encrypt its disk and unset the key, or use PostgreSQL")
+    if not backend_of(plain).SEALS and settings.checkpoint_key.get_secret_value():
+        raise SealingImpossible(f"{describe(plain)} is not sealed: encrypt its disk and unset the key")
     serde = StrictSerializer(types)
-    opener = cast("_Opener", _backend(plain, _OPENERS))
+    opener = cast("_Opener", module_of(backend_of(plain).OPENER))
     async with opener.open_saver(plain, settings, serde) as saver:
         yield saver
 
@@ -66,13 +60,13 @@ async def migrate(url: str, *, settings: Settings | None = None, wait: float = M
     """Bring the tables up to date and return what was done, a line each, in order; nothing if they were up to date.
 
     Any number of processes may do so at once; one of them returns the lines. It may be killed at any point, and is then
-    to be run again. PostgreSQL needs `settings.migration_url`, not the URL of a transaction pooler.
-    Raises BadDatabaseUrl, BackendMissing, DatabaseUnreachable, DatabaseReadOnly, DirectUrlPooled, RightsMissing,
+    to be run again. It needs `settings.migration_url`, not the URL of a transaction pooler.
+    Raises BadDatabaseUrl, LibraryMissing, DatabaseUnreachable, DatabaseReadOnly, DirectUrlPooled, RightsMissing,
     SchemaUnknown, SchemaDamaged, MigrationBusy when another process has not finished migrating after
     `wait` seconds, and MigrationBlocked when another session holds a lock on the tables.
     """
     plain = normalise(url)
-    migrator = cast("_Migrator", _backend(plain, _MIGRATORS))
+    migrator = cast("_Migrator", module_of(backend_of(plain).MIGRATOR))
     return await migrator.migrate(plain, settings or Settings(), wait)
 
 
@@ -83,15 +77,3 @@ async def list_threads(checkpointer: BaseCheckpointSaver[str], limit: int = 20) 
     if not isinstance(checkpointer, _ListsThreads):
         raise TypeError(f"{type(checkpointer).__name__} cannot list threads: use one that open_checkpointer yields")
     return await checkpointer.alist_threads(limit)
-
-
-def _backend(url: str, modules: dict[str, tuple[str, str]]) -> object:
-    scheme = url.partition(":")[0]
-    module, backend = modules[scheme]
-    name = f"{__package__}.{module}"
-    try:
-        return import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name:  # the module is there, a library that it needs is not
-            raise
-        raise BackendMissing(scheme, backend) from None

@@ -13,6 +13,7 @@ from psycopg.rows import DictRow, dict_row
 from ..errors import PROGRAM
 from ..settings import Settings
 from .errors import BadDatabaseUrl, DatabaseUnreachable
+from .postgres_url import EXAMPLE
 from .urls import describe, normalise
 
 _SHORTEST_CONNECT_TIMEOUT = 2  # seconds; libpq and psycopg raise anything below to it
@@ -37,7 +38,7 @@ def connection_parameters(url: str, settings: Settings) -> dict[str, Any]:
     try:
         given = conninfo_to_dict(url)
     except psycopg.Error:  # its text repeats the whole URL
-        raise BadDatabaseUrl(_what_libpq_refuses(url)) from None
+        raise BadDatabaseUrl(_what_libpq_refuses(url), EXAMPLE) from None
     return {
         "application_name": PROGRAM,
         # Half of the whole wait, so that a second address of the host still gets its turn.

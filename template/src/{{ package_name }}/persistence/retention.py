@@ -7,13 +7,12 @@ have no head, such as writes that a run stored after its thread was deleted, are
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
-from .urls import is_embedded, normalise
+from .urls import backend_of, module_of
 
 _UUID_EPOCH = datetime(1582, 10, 15, tzinfo=UTC)  # RFC 9562; its clock ticks every 100 ns
 
@@ -86,9 +85,7 @@ class _Opener(Protocol):
 
 def open_retention(url: str, checkpointer: BaseCheckpointSaver[str]) -> Retention:
     """Return the retention of a checkpointer that `open_checkpointer(url)` yields, over the same connections."""
-    # A project has the files of its own backend only (copier.yml), so the module is named here and not imported.
-    backend = "sqlite" if is_embedded(normalise(url)) else "postgres"
-    opener = cast("_Opener", import_module(f"{__package__}.{backend}_retention"))
+    opener = cast("_Opener", module_of(backend_of(url).RETENTION))
     return opener.open_retention(checkpointer)
 
 

@@ -26,7 +26,8 @@ from .fence import INPUT, Fence, fence_of_checkpoint, fence_of_deletion, fence_o
 from .ledger import statements as sql
 from .ledger.sqlite_store import SqliteStore
 from .ledger.sqlite_tables import create_tables
-from .urls import MEMORY, describe, sqlite_path
+from .sqlite_url import MEMORY, sqlite_path
+from .urls import describe
 
 PAGE = 100  # checkpoints that a listing reads at once
 CHUNK = 64  # rows that a cursor fetches at once; aiosqlite's own default

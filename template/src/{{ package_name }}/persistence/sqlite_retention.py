@@ -4,7 +4,7 @@ What keeps a run's work safe. A writing transaction has the file for itself, in 
 it is until it has deleted. So a thread goes only if its newest checkpoint is still the one from which its condition was
 read, with nothing pending, and it goes at once or not at all.
 
-What remains, as in PostgreSQL: a run that read the thread before its deletion and stores after it; a run that goes on
+What remains: a run that read the thread before its deletion and stores after it; a run that goes on
 from an old checkpoint (a replay or fork) which is deleted meanwhile.
 
 A checkpoint here holds the values of all its channels, so those that stay need nothing of those that go. The space of

@@ -1,4 +1,4 @@
-"""Does storing work, and how fast? For `doctor`."""
+"""Does storing work, how fast, and on what? For `doctor`."""
 
 import asyncio
 from time import monotonic
@@ -14,6 +14,16 @@ RUNS = 20  # checkpoints that are stored at once
 @runtime_checkable
 class _HasFigures(Protocol):
     def describe(self) -> str: ...
+
+
+@runtime_checkable
+class _HasFacts(Protocol):
+    async def facts(self) -> list[str]: ...
+
+
+async def facts_of(checkpointer: BaseCheckpointSaver[Any]) -> list[str]:
+    """Return what the checkpointer's server says of itself, in words. Any: the type of its versions."""
+    return await checkpointer.facts() if isinstance(checkpointer, _HasFacts) else []
 
 
 async def try_storing(checkpointer: BaseCheckpointSaver[Any]) -> str:

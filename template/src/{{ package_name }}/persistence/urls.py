@@ -1,70 +1,99 @@
-"""Database URLs as people have them (SQLAlchemy, Heroku, asyncpg), turned into what SQLite and libpq accept.
+"""Database URLs as people have them, turned into what the backends accept.
 
-The text is cut by hand. `urlunsplit` turns `postgresql:///db?host=/socket` into `postgresql:/db`, and both `urlsplit`
-and libpq repeat what they cannot read, password included. So what libpq would misread is refused before libpq sees it.
+Each backend has a module `..._url`, which says what it is called and how it is read, and names its other modules. A
+project has those of its own backend only (copier.yml), so they are looked for and not imported.
+
+The text is cut by hand: `urlsplit` repeats what it cannot read, password included, and `urlunsplit` loses slashes.
 """
 
 import re
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
+from typing import Protocol, cast
 
-from .errors import BadDatabaseUrl
+from .errors import BadDatabaseUrl, LibraryMissing
 
-MEMORY = "memory://"
-
-_SCHEMES = {
-    "memory": "memory",
-    "sqlite": "sqlite",
-    "sqlite+aiosqlite": "sqlite",
-    "sqlite+pysqlite": "sqlite",
-    "postgres": "postgresql",
-    "postgresql": "postgresql",
-    **{
-        f"{name}+{driver}": "postgresql"
-        for name in ("postgres", "postgresql")
-        for driver in ("asyncpg", "psycopg", "psycopg2", "psycopg_async")
-    },
-}
-
-# They tune SQLAlchemy or asyncpg, not the server: a URL shared with such a program still works here.
-_FOREIGN_PARAMETERS = frozenset(
-    {"async_fallback", "max_overflow", "pool_size", "prepared_statement_cache_size", "statement_cache_size"}
-)
-_SSL_WORDS = {"true": "require", "1": "require", "false": "disable", "0": "disable"}  # others are sslmode's own
+BROKEN_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
+HOSTS = re.compile(r"(?:(?:\[[0-9a-fA-F:.%]+\]|[^:,\[\]]*)(?::\d*)?(?:,|$))*")
 
 _SCHEME_NAME = re.compile(r"[a-z][a-z0-9+._-]{0,30}", re.IGNORECASE)
-_BROKEN_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
-_HOSTS = re.compile(r"(?:(?:\[[0-9a-fA-F:.%]+\]|[^:,\[\]]*)(?::\d*)?(?:,|$))*")
+
+
+class Backend(Protocol):
+    """What the module `..._url` of a backend has."""
+
+    BACKEND: str  # the template's answer
+    EMBEDDED: bool  # its URLs lead to no server: to a file, or to this process's memory
+    SEALS: bool  # it can encrypt what it stores
+    PRUNES: bool  # its checkpointer has LangGraph's `aprune`
+    MIGRATES: bool  # `migrate` makes what it needs, and nothing else does
+    INSPECTION: str  # the module that asks the server how it is, and its queue; empty: there are none
+    EXAMPLE: str
+    SCHEMES: Mapping[str, str]  # as people write them, and as they are passed on
+    OPENER: str  # the modules that open it, bring it up to date, and forget
+    MIGRATOR: str
+    RETENTION: str
+
+    def cut(self, scheme: str, rest: str) -> str:
+        """Return what follows `://`. Raises BadDatabaseUrl."""
+
+    def shown(self, rest: str) -> str:
+        """Return that for a message: without password and parameters."""
 
 
 def normalise(url: str) -> str:
-    """Return the URL with its driver suffix and foreign parameters removed: `sqlite:///...` or `postgresql://...`.
+    """Return the URL with the scheme that its backend goes by, and without what only other programs understand.
 
-    `memory://` stays as it is.
     `sqlite:///a/b.db` is relative to the working directory, `sqlite:////a/b.db` absolute; the path is taken literally.
     Raises BadDatabaseUrl, whose text repeats nothing of the URL but its scheme.
     """
     text = url.strip()
     if not text:
-        raise BadDatabaseUrl("is empty")
+        raise BadDatabaseUrl("is empty", examples())
     if not text.isprintable():
-        raise BadDatabaseUrl("holds a line break or another unprintable character")
+        raise BadDatabaseUrl("holds a line break or another unprintable character", examples())
     given, mark, rest = text.partition("://")
     if not mark:
-        raise BadDatabaseUrl("has no scheme such as sqlite:// or postgresql://")
-    scheme = _SCHEMES.get(given.lower())
-    if scheme is None:
+        raise BadDatabaseUrl("has no scheme such as sqlite://", examples())
+    backend = _by_scheme().get(given.lower())
+    if backend is None:
         shown = repr(given) if _SCHEME_NAME.fullmatch(given) else "something that is no scheme"
-        raise BadDatabaseUrl(f"starts with {shown}; supported are {', '.join(sorted(_SCHEMES))}")
-    if scheme == "memory":
-        if rest:
-            raise BadDatabaseUrl(f"has something behind {MEMORY}, which names nothing")
-        return MEMORY
-    return f"{scheme}://{_sqlite(rest) if scheme == 'sqlite' else _postgres(rest)}"
+        raise BadDatabaseUrl(
+            f"starts with {shown}; this project knows {', '.join(sorted(_by_scheme()))}, and another backend comes with"
+            " copier update -d backend=NAME",
+            examples(),
+        )
+    scheme = backend.SCHEMES[given.lower()]
+    return f"{scheme}://{backend.cut(scheme, rest)}"
+
+
+def backend_of(url: str) -> Backend:
+    """Return the backend of a URL. Raises BadDatabaseUrl."""
+    return _by_scheme()[normalise(url).partition(":")[0]]
+
+
+def module_of(name: str) -> object:
+    """Return one of a backend's modules. Raises LibraryMissing."""
+    try:
+        return import_module(f"{__package__}.{name}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith(str(__package__)):
+            raise
+        raise LibraryMissing(error.name or "") from None
 
 
 def is_embedded(url: str) -> bool:
     """Tell whether a URL leads to no server: a file, or this process's memory."""
-    return url.strip().lower().startswith(("sqlite", "memory"))
+    backend = _by_scheme().get(url.strip().partition(":")[0].lower())
+    return backend is not None and backend.EMBEDDED
+
+
+def has_queue(url: str) -> bool:
+    """Tell whether workers can take runs from the database of a URL. Raises BadDatabaseUrl."""
+    return bool(backend_of(url).INSPECTION)
 
 
 def describe(url: str) -> str:
@@ -73,42 +102,28 @@ def describe(url: str) -> str:
         scheme, _, rest = normalise(url).partition("://")
     except BadDatabaseUrl:
         return "the database"
-    if scheme in {"memory", "sqlite"}:
-        return f"{scheme}://{rest}"
+    return f"{scheme}://{_by_scheme()[scheme].shown(rest)}"
+
+
+def without_password(rest: str) -> str:
+    """Return what follows `://` of a server's URL, without password and parameters."""
     authority, slash, name = rest.partition("?")[0].partition("/")
     credentials, at, hosts = authority.rpartition("@")
-    return f"{scheme}://{credentials.partition(':')[0]}{at}{hosts}{slash}{name}"
+    return f"{credentials.partition(':')[0]}{at}{hosts}{slash}{name}"
 
 
-def sqlite_path(url: str) -> Path:
-    """Return the file that a normalised `sqlite:///` URL names; `:memory:`, as SQLite calls it, for `memory://`."""
-    return Path(":memory:" if url == MEMORY else url.removeprefix("sqlite:///"))
+def examples() -> str:
+    """Return a URL for each backend of the project."""
+    return " or ".join(sorted({backend.EXAMPLE for backend in _by_scheme().values()}, reverse=True))
 
 
-def _sqlite(rest: str) -> str:
-    path = rest.removeprefix("/")
-    if path in {"", ":memory:"} or path.startswith("file:"):
-        raise BadDatabaseUrl("names no file: a database in memory would lose every thread when the process ends")
-    if path == rest:
-        raise BadDatabaseUrl("needs three slashes before a relative path and four before an absolute one")
-    if "?" in path:
-        raise BadDatabaseUrl("has parameters after '?', and sqlite takes none")
-    return rest
+def backends() -> list[Backend]:
+    """Return the backends of the project, the one for servers last, if there is one."""
+    return sorted({id(found): found for found in _by_scheme().values()}.values(), key=lambda found: not found.EMBEDDED)
 
 
-def _postgres(rest: str) -> str:
-    head, _, query = rest.partition("?")
-    credentials, at, hosts = head.partition("/")[0].rpartition("@")
-    stray_at = "@" in credentials or rest.count("@") > len(at)
-    if stray_at or re.search(r"[#\s]", rest) or _BROKEN_ESCAPE.search(rest) or not _HOSTS.fullmatch(hosts):
-        raise BadDatabaseUrl(
-            "cannot be cut into user, password, host, port and name. Inside each of them write "
-            "% as %25, @ as %40, / as %2F, : as %3A, # as %23, ? as %3F and a space as %20"
-        )
-    kept = [_libpq(item) for item in query.split("&") if item and item.partition("=")[0] not in _FOREIGN_PARAMETERS]
-    return f"{head}?{'&'.join(kept)}" if kept else head
-
-
-def _libpq(parameter: str) -> str:
-    name, _, value = parameter.partition("=")
-    return f"sslmode={_SSL_WORDS.get(value.lower(), value)}" if name == "ssl" else parameter
+@cache
+def _by_scheme() -> dict[str, Backend]:
+    names = [found.name for found in iter_modules([str(Path(__file__).parent)]) if found.name.endswith("_url")]
+    found = [cast("Backend", import_module(f"{__package__}.{name}")) for name in names]
+    return {scheme: backend for backend in found for scheme in backend.SCHEMES}

@@ -1,6 +1,5 @@
 """Pytest fixtures for the standard and for your own tests: the agent's scenarios, and a database of the test's own."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -10,17 +9,17 @@ from .engine.budgets import Budgets, budgets_of
 from .playing.play import Plays
 
 # A project has the files of its own backend only (copier.yml).
-_OPTIONAL = {name: f"{__package__}.servers.{name}_fixtures" for name in ("postgres", "pgbouncer")}
-_PRESENT = {name: module for name, module in _OPTIONAL.items() if find_spec(module)}
+_FOLDER = Path(__file__).with_name("servers")
+SERVERS, POOLERS = (sorted(path.stem for path in _FOLDER.glob(f"*_{kind}.py")) for kind in ("fixtures", "pooler"))
 
-pytest_plugins = [f"{__package__}.engine.plugin", *_PRESENT.values()]
+pytest_plugins = [f"{__package__}.engine.plugin", *(f"{__package__}.servers.{name}" for name in SERVERS + POOLERS)]
 
-BACKENDS = ["sqlite", *_PRESENT]
+BACKENDS = ["sqlite", *(name.rpartition("_")[0] for name in SERVERS + POOLERS)]
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
-    """LangGraph's savers and psycopg's pool need asyncio itself."""
+    """LangGraph's savers, and the pools of connections, need asyncio itself."""
     return "asyncio"
 
 
@@ -28,7 +27,7 @@ def anyio_backend() -> str:
 def database_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URL of a database of the test's own, ready to be opened: once on each backend.
 
-    For one behind PgBouncer, DATABASE_DIRECT_URL in the environment leads straight to it; settings that are made
+    For one behind a pooler, DATABASE_DIRECT_URL in the environment leads straight to it; settings that are made
     afterwards have it.
     """
     return _database_url(str(request.param), request, tmp_path, monkeypatch)
@@ -44,8 +43,8 @@ def _database_url(backend: str, request: pytest.FixtureRequest, tmp_path: Path, 
     if backend == "sqlite":
         return f"sqlite:///{tmp_path / 'threads.db'}"
     url: str = request.getfixturevalue(f"{backend}_url")
-    if backend == "pgbouncer":
-        monkeypatch.setenv("DATABASE_DIRECT_URL", request.getfixturevalue("postgres_url"))
+    if f"{backend}_pooler" in POOLERS:
+        monkeypatch.setenv("DATABASE_DIRECT_URL", request.getfixturevalue("direct_url"))
     return url
 
 

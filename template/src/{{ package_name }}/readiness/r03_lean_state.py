@@ -31,7 +31,7 @@ CHECK = Check(
     why="every superstep stores the state and every read loads it, so what a channel holds is paid for many times.",
     remedy="keep the document in a store and its id in the state; give a channel of one turn a new value in the input"
     " (`Overwrite([])` where there is a reducer); bound what is to be kept (`[-20:]`).",
-    fact="measured: 100 turns with messages of 500 bytes, 0.14 MB of text, made 14 MB of blobs in PostgreSQL; one saver"
+    fact="measured: 100 turns with messages of 500 bytes, 0.14 MB of text, made 14 MB in the database; one saver"
     " stored a channel of 200 kB as 4.7 MB in 20 supersteps. Read: 572 MB of checkpoints were 40 % of a database.",
     not_covered="documents cut into many small strings within `checkpoint_kb`; what grows on paths that no scenario"
     " takes, or only now and then. A bound of over 36 turns is none here.",

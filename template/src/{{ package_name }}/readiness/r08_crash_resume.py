@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from .. import persistence
+from ..persistence.urls import backends
 from ..scenario import Scenario
 from .engine.check import Check, Exam
 from .playing import crash_run
@@ -48,7 +49,8 @@ def processes() -> ForkServerContext:
     """
     context = multiprocessing.get_context("forkserver")
     package = persistence.__name__.rpartition(".")[0]
-    optional = [f"{package}.{name}" for name in ("persistence.sqlite", "persistence.postgres", "worker.queue")]
+    openers = [f"persistence.{backend.OPENER}" for backend in backends()]
+    optional = [f"{package}.{name}" for name in (*openers, "worker.queue")]
     context.set_forkserver_preload(["__main__", crash_run.__name__, *optional])
     return context
 

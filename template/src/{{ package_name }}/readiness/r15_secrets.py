@@ -13,6 +13,7 @@ from .engine.check import Check, Exam, Place
 from .playing.canaries import SHORTEST, Tracer, environment_canaries, holds, logged, plain_secrets, settings_canaries
 from .playing.play import Played, play
 from .source import nodes as source
+from .source.production_settings import SERVER
 
 CHECK = Check(
     id="R15",
@@ -24,8 +25,8 @@ CHECK = Check(
     remedy="declare secrets as `SecretStr` in `agent/settings.py`; call `get_secret_value()` where the client is made;"
     " keep a secret's name, never its value, in the state, in messages and in metadata; give the key of a secret input"
     " `Annotated[str, UntrackedValue]`; put `redact(...)` around the text of errors from outside.",
-    fact="LangGraph stores a `SecretStr` in clear text; psycopg repeats the whole URL, password included, in its error"
-    " about a driver suffix; aiosqlite logs every statement with its values at DEBUG; and LangGraph stores an input as"
+    fact="LangGraph stores a `SecretStr` in clear text; one driver repeats the URL, with the password, in its error"
+    " about a suffix; aiosqlite logs every statement with its values at DEBUG; and LangGraph stores an input as"
     " a whole in the thread's first checkpoint, the keys with `UntrackedValue` too.",
     not_covered="an input as it was accepted: the ledger has it until it is delivered, and so has the first checkpoint"
     " (CHECKPOINT_KEY seals it); secret inputs in a tracer's inputs and outputs (hide them there); secrets that are"
@@ -78,7 +79,9 @@ def test_scenario_shows_no_secret(
             exam.find(f"{where} in the database file, outside the checkpoints")
 
 
-@pytest.mark.parametrize("form", ["postgresql://{}127.0.0.1:1/agent", "postgres+asyncpg:/{}host", "mysql://{}host/x"])
+@pytest.mark.parametrize(
+    "form", [f"{SERVER.partition(':')[0]}://{{}}127.0.0.1:1/0", "scheme+driver:/{}host", "mysql://{}host/x"]
+)
 def test_errors_show_no_password(form: str, exam: Exam) -> None:
     """What is said of a database that cannot be opened repeats no password."""
     secret = "canary-password-5d1e8c"

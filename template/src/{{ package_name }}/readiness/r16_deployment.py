@@ -7,21 +7,21 @@ from typing import Any
 
 from ..agent import AgentSettings
 from ..persistence.urls import normalise
-from ..production import BESIDE_POOL, default_secrets
+from ..production import BESIDE_POOL, default_secrets, servers
 from .engine.check import Check, Exam, Place
-from .fixtures import BACKENDS
+from .fixtures import POOLERS
 from .source.deployment_files import Container, containers, words, yaml_files
 from .source.health_code import health_functions, never_fails, reads_nothing, set_up
 from .source.nodes import files
-from .source.production_settings import FILE, FINE, POOLER, SERVER, refused
+from .source.production_settings import BACKEND, FILE, FINE, PASSWORD, POOLER, SERVER, refused
 
 CHECK = Check(
     id="R16",
     title="deployment",
-    holds="every spelling of a PostgreSQL URL is taken, and no deployment file has one that names a driver; production"
-    " refuses a pooler without DATABASE_DIRECT_URL, a pool of one connection, more connections than the server"
-    " takes, and default secrets; the deployment files' settings pass it with all replicas; every probe can fail;"
-    " migrations are a step of the deployment, and nothing else makes tables.",
+    holds="every spelling of the database's URL is taken, and no deployment file has one that names a driver;"
+    " production refuses a pooler without DATABASE_DIRECT_URL, a pool of one connection, more connections than the"
+    " server takes, and default secrets; the deployment files' settings pass it with all replicas; every probe can"
+    " fail; migrations are a step of the deployment, and nothing else makes tables.",
     why="a deployment that does not fit its database fails at night, under load or with the next release, when its"
     " tests have long been green.",
     remedy="set in the deployment what the finding names: DATABASE_POOL_MAX, REPLICAS and the autoscaler's maximum,"
@@ -37,20 +37,24 @@ CHECK = Check(
     " direct URL, which is found when it is opened.",
 )
 
-DRIVERS = ("asyncpg", "psycopg", "psycopg2", "psycopg_async")
-SPELLINGS = [SERVER.replace("postgresql", name) for name in ("postgres", *(f"postgresql+{name}" for name in DRIVERS))]
+_OURS = FILE if BACKEND.EMBEDDED else SERVER
+_SCHEME = _OURS.partition(":")[0]
+SPELLINGS = [_OURS.replace(_SCHEME, name, 1) for name, normal in BACKEND.SCHEMES.items() if normal == _SCHEME]
 
 UNFIT: dict[str, dict[str, Any]] = {  # Any: values of settings
     "a pool of one connection": {"database_pool_max": 1},
-    "20 replicas with 10 connections each, of 100": {"replicas": 20},
-    "a pooler without DATABASE_DIRECT_URL": {"database_url": POOLER},
-    "the password postgres": {"database_url": SERVER.replace("Yw3k8ZpQ1", "postgres")},
-    "a password that is the user's name": {"database_url": SERVER.replace("Yw3k8ZpQ1", "role")},
+    **({"20 replicas with 10 connections each, of 100": {"replicas": 20}} if servers(SERVER) else {}),
+    **({"a pooler without DATABASE_DIRECT_URL": {"database_url": POOLER}} if BACKEND.INSPECTION else {}),
+    **{
+        f"the password {word}": {"database_url": SERVER.replace(PASSWORD, word)}
+        for word in ("changeme", "role")  # a default that everybody knows, and the user's name
+        if PASSWORD in SERVER
+    },
     "a CHECKPOINT_KEY of zeros": {"checkpoint_key": "A" * 43 + "="},
 }
 """What production must refuse."""
 
-_DRIVER_URL = re.compile(r"[\w.]+\s*[=:]\s*[\"']?(?:\$\{\w+:?-)?(postgres(?:ql)?\+\w+)://")
+_DRIVER_URL = re.compile(r"[\w.]+\s*[=:]\s*[\"']?(?:\$\{\w+:?-)?(\w+\+(?:a?sync|aio|psy|py)\w*)://")
 _NOTHING = re.compile(r"(/usr)?(/bin/)?(true|:|exit 0|echo\b.*|sleep\b.*|pwd|date)|")
 _NEVER = re.compile(r"(\|\||;)\s*((/usr)?(/bin/)?true|:|exit 0|echo\b[^;|&]*)\s*$")
 
@@ -58,10 +62,11 @@ _NEVER = re.compile(r"(\|\||;)\s*((/usr)?(/bin/)?true|:|exit 0|echo\b[^;|&]*)\s*
 def test_settings(exam: Exam) -> None:
     """Every spelling of a URL is taken, and production refuses what cannot serve."""
     place = Place.of(AgentSettings)
+    plain = refused(database_url=_OURS)  # the team's own settings may not want it at all
     for url in SPELLINGS:
         exam.look("settings")
         scheme, problem = url.partition("://")[0], refused(database_url=url)
-        if problem or not normalise(url).startswith("postgresql://"):
+        if (problem and not plain) or normalise(url) != _OURS:
             exam.find(f"a DATABASE_URL that begins with {scheme}:// is refused: {problem}", place)
     for what, values in UNFIT.items():
         exam.look("settings")
@@ -96,12 +101,12 @@ def test_deployment_files(project: Path, exam: Exam) -> None:
 
 
 def test_urls_in_files(project: Path, exam: Exam) -> None:
-    """No URL names a driver: this program takes it, and KEDA, psql or pg_dump do not."""
+    """No URL names a driver: this program takes it, and others, such as an autoscaler, do not."""
     for file in [*yaml_files(project), *project.glob("*.env"), *project.glob(".env.*"), *project.glob("Dockerfile*")]:
         exam.look("files")
         for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
             if found := _DRIVER_URL.search(line):
-                text = f"a URL begins with {found[1]}://, which KEDA, psql and pg_dump refuse: write postgresql://"
+                text = f"a URL begins with {found[1]}://, which other programs refuse: write {found[1].partition('+')[0]}://"
                 exam.find(text, Place(file, number))
 
 
@@ -139,7 +144,7 @@ def test_migrations_are_a_step(project: Path, exam: Exam) -> None:
         exam.look("files")
         for what, place in set_up(file):
             exam.find(what, place)
-    if BACKENDS[-1] == "sqlite":  # whose tables are made when the file is
+    if not BACKEND.MIGRATES:  # what it needs is made when it is opened
         return
     found = containers(project)
     manifests = [one for one in found if one.kind != "compose"]
@@ -157,7 +162,7 @@ def test_migrations_are_a_step(project: Path, exam: Exam) -> None:
 
 def _values(one: Container) -> dict[str, Any]:  # Any: values of settings
     """Return the settings that a container has, with fine ones for what its file does not say."""
-    ours = {"sqlite": (FILE, ""), "pgbouncer": (POOLER, SERVER)}.get(BACKENDS[-1], (SERVER, ""))
+    ours = (FILE, "") if BACKEND.EMBEDDED else (POOLER, SERVER) if POOLERS else (SERVER, "")
     values = {**FINE, "database_url": ours[0], "database_direct_url": ours[1], "replicas": one.replicas}
     if "database_url" in one.settings and "database_direct_url" not in one.settings and not one.knows_more:
         values["database_direct_url"] = ""

@@ -12,6 +12,7 @@ from typing import Protocol
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
 
+from ..persistence.urls import backends
 from ..rooms import optional
 from ..runs import Runs
 from ..scenario import Scenario
@@ -26,19 +27,19 @@ LONGEST = 200  # characters of a value that is shown
 CHECK = Check(
     id="R17",
     title="database restart",
-    holds="all scenarios, each at another superstep when PostgreSQL is shut down, and going on while it is away for"
+    holds="all scenarios, each at another superstep when the database is shut down, and going on while it is away for"
     " some seconds, end in the state of undisturbed ones, with the same effects and no node run twice. On SQLite, which"
     " has no server, another process holds the file for as long.",
     why="databases restart: updates, failovers, a move to a larger machine. That is routine, and no reason for a run to"
     " fail.",
     remedy="leave the waiting to `persistence/`: keep DATABASE_PATIENCE, and for SQLite DATABASE_TIMEOUT, well above"
     " what a restart takes; let no limit of your own end a run sooner, and no `except` pass over a write that failed.",
-    fact="a run of eight nodes on LangGraph's own checkpointer, with PostgreSQL restarted after the first, failed with"
-    " every durability; with `async`, its default, all eight nodes had worked by then, and six worked again on"
+    fact="a run of eight nodes on LangGraph's own checkpointer, with the database restarted after the first, failed"
+    " with every durability; with `async`, its default, all eight nodes had worked by then, and six worked again on"
     " resuming. One that repeats what a lost connection cut off survived a crash with 3 s of outage, and no node"
     " worked twice.",
     not_covered="outages longer than DATABASE_PATIENCE, after which a run is taken over or resumed; a database that"
-    " comes back without what it had confirmed; and PgBouncer, which is not in between here.",
+    " comes back without what it had confirmed; and a connection pooler, which is not in between here.",
 )
 
 PLACE = Place.of(Runs.start)
@@ -57,9 +58,10 @@ class Outage(Protocol):
 def test_runs_survive_an_outage(scenarios: list[Scenario], plays: Plays, tmp_path: Path, exam: Exam) -> None:
     """All scenarios are under way in one process, and each goes on."""
     undisturbed = [plays.of(scenario) for scenario in scenarios]
-    room = optional("readiness.servers.postgres_outage")
-    if room is None and optional("persistence.postgres"):  # a file would be tried instead, and hold
-        exam.find("readiness/servers/postgres_outage.py is missing: take it back with `git restore`")
+    name = f"{backends()[-1].BACKEND}_outage"
+    room = optional(f"readiness.servers.{name}")
+    if room is None and not backends()[-1].EMBEDDED:  # a file would be tried instead, and hold
+        exam.find(f"readiness/servers/{name}.py is missing: take it back with `git restore`")
     with room.stoppable() if room else _held_file(tmp_path) as (url, outage):
         disturbed, paused = asyncio.run(_disturb(undisturbed, url, outage, tmp_path))
     exam.look("runs under way", paused)

@@ -35,7 +35,8 @@ from ..persistence import (
     take_entries,
     threads_in_ledger,
 )
-from ..persistence.urls import describe, is_embedded, normalise, sqlite_path
+from ..persistence.sqlite_url import sqlite_path
+from ..persistence.urls import backend_of, describe, normalise
 from .errors import WrongRequest
 from .forking import copy_checkpoint
 from .opening import open_runs
@@ -70,12 +71,12 @@ CopyListener = Callable[[Copied | Looked], None]
 def settings_at(settings: AgentSettings, url: str) -> AgentSettings:
     """Return the settings for another database than DATABASE_URL's.
 
-    DATABASE_DIRECT_URL is for that one, and a SQLite file is not sealed. Raises BadDatabaseUrl.
+    DATABASE_DIRECT_URL is for that one, and so is the key where the other does not seal. Raises BadDatabaseUrl.
     """
     if url == settings.checkpoint_url:
         return settings
     changed = {"database_url": SecretStr(url), "database_direct_url": SecretStr("")}
-    if is_embedded(normalise(url)):
+    if not backend_of(url).SEALS:
         changed |= {"checkpoint_key": SecretStr(""), "checkpoint_key_old": SecretStr("")}
     return settings.model_copy(update=changed)
 
@@ -121,7 +122,7 @@ async def copy_threads(source: AgentSettings, target: AgentSettings, listener: C
 
 
 async def _threads(runs: Runs) -> list[str]:
-    """Return the ids of the threads that have a checkpoint, or a run that has none yet."""
+    """Return the ids of the threads that have a checkpoint, or a run that has none yet, or were deleted."""
     found: set[str] = set()
     after = ""
     while page := await threads_in_ledger(runs.ledger, after):
@@ -185,9 +186,10 @@ async def _in_the_way(source: Runs, target: Runs, thread: ThreadId, entries: Ent
                 return Copied(thread, "at work", "another process copies it")
             await _take_back(target, thread, run)
     there = await take_entries(target.ledger, thread)
-    if not there.runs and await _head(target, thread) is None:
+    if not there.runs and not there.audit and await _head(target, thread) is None:
         return None
-    if not await _difference(source, target, thread) and _ids(entries.runs) == _ids(there.runs):
+    audited = entries.audit == there.audit[: len(entries.audit)]  # it may have gone on, but not otherwise
+    if audited and _ids(entries.runs) == _ids(there.runs) and not await _difference(source, target, thread):
         return Copied(thread, "there")
     return Copied(thread, "differs", "the target has a thread of this id, which is left as it is")
 

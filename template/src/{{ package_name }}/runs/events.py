@@ -101,6 +101,9 @@ class Listeners:
             while True:
                 seen, arrived = ledger.store.ticks, self._arrived
                 found = await ledger.find(run)
+                if found and status is None and found.status in {"queued", "running"}:
+                    status = found.status  # what was done meanwhile came after it
+                    yield Moved(status)
                 while queue:
                     yield queue.pop(0)
                 if found is None:

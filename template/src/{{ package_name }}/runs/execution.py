@@ -114,7 +114,7 @@ class Executor:
         clock, waits = Clock(), False
         values: Mapping[str, Any] | None = None
         blank = {run.thread_id} if run.blank else set()
-        with fenced(Fence(run.run_id, run.attempt, gives, blank)):
+        with fenced(Fence(run.run_id, run.attempt, gives, blank, continues=True)):
             if isinstance(given, Replay):
                 config = await given.prepare(self._graph, config)
                 given = None

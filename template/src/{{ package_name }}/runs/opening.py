@@ -7,7 +7,7 @@ from typing import Protocol, cast
 from ..agent import AgentSettings, build_graph, checkpoint_types
 from ..errors import PROGRAM
 from ..persistence import Also, open_checkpointer, open_ledger
-from ..persistence.urls import is_embedded
+from ..persistence.urls import has_queue
 from ..rooms import optional
 from .runs import Runs
 
@@ -29,6 +29,6 @@ async def open_runs(settings: AgentSettings) -> AsyncIterator[Runs]:
 
 
 def _queue(settings: AgentSettings) -> Also | None:
-    """Return what makes a job for each run that is ready; None without workers, or in a file of this machine."""
-    room = None if is_embedded(settings.checkpoint_url) else optional("worker.queue")
+    """Return what makes a job for each run that is ready; None without workers, or without a queue."""
+    room = optional("worker.queue") if has_queue(settings.checkpoint_url) else None
     return cast("_Queue", room).enqueue if room else None

@@ -11,7 +11,7 @@ from procrastinate import App, PsycopgConnector
 from procrastinate.exceptions import ConnectorException
 
 from ..persistence import Run, Transaction
-from ..persistence.urls import is_embedded
+from ..persistence.urls import has_queue
 from ..settings import Settings
 from .errors import QueueNeedsPostgres
 
@@ -39,7 +39,7 @@ def pause(retries: int) -> float:
 
 def check_queue(settings: Settings) -> None:
     """Raise QueueNeedsPostgres where there is no queue."""
-    if is_embedded(settings.checkpoint_url):
+    if not has_queue(settings.checkpoint_url):
         raise QueueNeedsPostgres
 
 

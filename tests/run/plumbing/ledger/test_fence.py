@@ -45,8 +45,8 @@ async def test_a_new_thread_is_not_read_before_its_first_checkpoint(
     opened: Open, monkeypatch: pytest.MonkeyPatch, database_url: str
 ) -> None:
     """What began the run knows that there is nothing: on PostgreSQL that saves a round trip. All later reads happen."""
-    if database_url.startswith("sqlite"):
-        pytest.skip("a file is read at once")
+    if not database_url.startswith("postgresql"):
+        pytest.skip("its reads are counted in another way")
     read: list[str] = []
     stock = AsyncPostgresSaver.aget_tuple
 

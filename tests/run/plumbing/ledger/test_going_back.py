@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from acme_agent.persistence import LeaseLost, open_ledger
+from acme_agent.persistence.items import ItemSaver
 from acme_agent.persistence.postgres_saver import PostgresSaver
 from acme_agent.persistence.sqlite import SqliteSaver
 from acme_agent.runs import Runs, UnknownThread, WrongRequest
@@ -23,7 +24,7 @@ def freeze(monkeypatch: pytest.MonkeyPatch) -> Freeze:
     """
 
     def freeze_(method: str, thread: str, meanwhile: Awaitable[Any]) -> None:
-        for kind in (SqliteSaver, PostgresSaver):
+        for kind in (SqliteSaver, PostgresSaver, ItemSaver):
             plain = getattr(kind, method)
 
             async def call(self: Any, *arguments: Any, plain: Any = plain) -> Any:

@@ -16,7 +16,7 @@ from acme_agent.persistence import migrate, open_checkpointer, open_ledger
 from .poster import THREAD
 
 POSTER = Path(__file__).with_name("poster.py")
-ROUNDS = {"sqlite": 60, "postgres": 200, "pgbouncer": 60}
+ROUNDS = {"postgres": 200, "dynamodb": 10}  # moto is slow
 
 
 @contextmanager
@@ -46,7 +46,7 @@ async def test_no_message_is_lost_or_doubled(
     backend = request.node.callspec.params["database_url"]
     said: list[dict[str, Any]] = []
     with posters(agent_settings.checkpoint_url, mode) as both:
-        for number in range(ROUNDS[backend]):
+        for number in range(ROUNDS.get(backend, 60)):
             for process in both:
                 assert process.stdin
                 process.stdin.write(f"{number}\n")

@@ -15,7 +15,10 @@ from .store import Row, Store, Transaction
 PAGE = 1000  # threads whose ids are read at once
 
 THREADS = """
-SELECT DISTINCT thread_id FROM agent_runs WHERE thread_id > %(after)s ORDER BY thread_id LIMIT %(limit)s
+SELECT thread_id FROM agent_runs WHERE thread_id > %(after)s
+UNION
+SELECT thread_id FROM agent_audit WHERE thread_id > %(after)s
+ORDER BY thread_id LIMIT %(limit)s
 """
 RUNS = """
 SELECT run_id, thread_id, status, attempt, crashes, retries, stalled_at, input_type, input, holder, asked, error,
@@ -75,7 +78,7 @@ class Entries:
 
 
 async def threads_in_ledger(ledger: Ledger, after: str) -> list[str]:
-    """Return the ids of the next threads that have runs, in the order of ids; none after the last."""
+    """Return the ids of the next threads that have runs or an audit, in the order of ids; none after the last."""
     return [row["thread_id"] for row in await ledger.store.rows(THREADS, {"after": after, "limit": PAGE})]
 
 
@@ -141,5 +144,5 @@ def _packed(store: Store, row: Mapping[str, Any]) -> Row:  # Any: columns
 
 
 def _text(time: Any) -> str:  # Any: text or datetime
-    """Return a time as SQLite has it, which PostgreSQL reads."""
+    """Return a time as SQLite has it, which every database reads."""
     return moment(time).astimezone(UTC).isoformat(timespec="milliseconds")

@@ -1,4 +1,4 @@
-"""Where PostgreSQL and SQLite say the same thing in other words; all else in the ledger's SQL is both's."""
+"""Where databases say the same thing in other words; all else in the ledger's SQL is the same."""
 
 import re
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class Dialect:
     blob: str
     json: str
     append_only: str  # what makes the database refuse to change or delete a line of the audit
-    given: str  # rows with these columns: one of parameters, or of many callers together (see `postgres_gather`)
+    given: str  # rows with these columns: one of parameters, or of many callers together, on a server
     column: str  # one of them, with its type
 
     def spell(self, text: str) -> str:
@@ -58,32 +58,6 @@ _GIVEN = re.compile(r"<given: ([^>]*)>")
 
 
 # The time is always the database's: workers' clocks may be an hour apart.
-POSTGRES = Dialect(
-    now="clock_timestamp()",
-    ago="(clock_timestamp() - make_interval(secs => %(seconds)s))",
-    soon="(clock_timestamp() + make_interval(secs => %(seconds)s))",
-    silent="coalesce(extract(epoch FROM clock_timestamp() - beat_at), 0)::float8",
-    runs="SELECT unnest(%(runs)s::text[])",
-    holders="SELECT unnest(%(holders)s::text[])",
-    questions="SELECT unnest(%(questions)s::text[])",
-    lock="FOR NO KEY UPDATE",
-    position="bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY",
-    time="timestamptz",
-    blob="bytea",
-    json="jsonb",
-    append_only="""
-DO $do$ BEGIN
-    CREATE OR REPLACE FUNCTION agent_audit_refuse() RETURNS trigger LANGUAGE plpgsql AS
-        $$ BEGIN RAISE EXCEPTION 'agent_audit is append-only'; END $$;
-    DROP TRIGGER IF EXISTS agent_audit_append_only ON agent_audit;
-    CREATE TRIGGER agent_audit_append_only BEFORE UPDATE OR DELETE ON agent_audit
-        FOR EACH STATEMENT EXECUTE FUNCTION agent_audit_refuse();
-END $do$""",
-    # The condition is always true. It lets the planner expect one row: for the hundred that it expects of JSON it would
-    # read the whole table, as long as its plan is from a time when that was small.
-    given="SELECT * FROM json_to_recordset(%(given)s) AS given ({}) WHERE run = run || ''",
-    column="{0} {1}",
-)
 SQLITE = Dialect(
     now="strftime('%%Y-%%m-%%dT%%H:%%M:%%f+00:00', 'now')",
     ago="strftime('%%Y-%%m-%%dT%%H:%%M:%%f+00:00', 'now', -%(seconds)s || ' seconds')",

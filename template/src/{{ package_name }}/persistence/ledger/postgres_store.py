@@ -13,7 +13,7 @@ from ..errors import ValueRefused
 from ..postgres_retry import PatientPool
 from ..postgres_rows import RowFormat
 from . import statements as sql
-from .dialect import POSTGRES
+from .postgres_dialect import POSTGRES
 from .postgres_gather import Gather
 from .postgres_notices import Notices
 from .store import Conflict, Parameters, Row, Transaction

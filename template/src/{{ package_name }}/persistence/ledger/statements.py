@@ -2,9 +2,9 @@
 
 `%(name)s` is a parameter, `<word>` a word of the dialect; `<run>` and `<question>` are what is read of a row, `<first>`
 holds for a run that no other one of its thread goes before. `<given: ...>` are the parameters as a row, or rows: on
-PostgreSQL such a statement is sent once for many runs (see `postgres_gather`).
+a server such a statement is sent once for many runs.
 
-What these look for, they are to find by the run's or the thread's index, whatever PostgreSQL believes of a table that
+What these look for, they are to find by the run's or the thread's index, whatever the planner believes of a table that
 has grown since the last ANALYZE. The indexes on the statuses hold thousands of dead entries after a burst of runs:
 `status || ''` keeps a statement away from them. `OFFSET 0` lets a question be asked for each row: the planner would
 make a join of it, which might read all.
@@ -152,7 +152,7 @@ SELECT <run> FROM agent_runs
 WHERE thread_id = %(thread)s AND status = 'queued' AND <first>
 """
 
-# The fence, for SQLite; PostgreSQL's is in postgres_commit.sql.
+# The fence; a server with a group commit has its own.
 HELD = "SELECT 1 AS held FROM agent_runs WHERE run_id = %(run)s AND attempt = %(attempt)s AND status = 'running'"
 GIVE_INPUT = "UPDATE agent_runs SET input_type = NULL, input = NULL WHERE run_id = %(run)s"
 GIVE_ANSWER = """

@@ -25,7 +25,7 @@ class Transaction(Protocol):
         """Let `Store.changes` return in every process, once this is committed."""
 
     @property
-    def connection(self) -> Any:  # Any: AsyncConnection of psycopg or aiosqlite's Connection
+    def connection(self) -> Any:  # Any: of the database's own library
         """The database's own connection, for what else is to be committed with it."""
 
 

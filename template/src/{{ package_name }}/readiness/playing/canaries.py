@@ -24,7 +24,7 @@ from .play import settings_for
 SHORTEST = 8  # characters of a scenario's own secret: a shorter one may be in a text by chance
 
 _URLS = frozenset({"database_url", "database_direct_url"})
-_KEYS = frozenset({"checkpoint_key", "checkpoint_key_old"})  # they seal PostgreSQL; a SQLite file refuses them
+_KEYS = frozenset({"checkpoint_key", "checkpoint_key_old"})  # they seal; a file refuses them
 _PROVIDERS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GOOGLE_API_KEY")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*(KEY|TOKEN|SECRET|PASSWORD)")
 _PLAIN = re.compile(r"(api_?key|secret|secret_key|password|(access|auth|bearer|refresh|api)_?token)$")
@@ -58,7 +58,7 @@ def settings_canaries(scenario: Scenario, folder: Path) -> Canaries:
             canaries.found[f"the setting {name}"] = value.decode() if isinstance(value, bytes) else str(value)
             continue
         canary = _canary(name)
-        text = f"postgresql://agent:{canary}@database.invalid/agent" if name in _URLS else canary
+        text = f"server://agent:{canary}@database.invalid/agent" if name in _URLS else canary
         given = {name: SecretStr(text) if SecretStr in kinds else SecretBytes(text.encode())}
         try:
             settings_for(scenario, folder, **given)

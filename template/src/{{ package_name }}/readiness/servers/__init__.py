@@ -1,1 +1,1 @@
-"""Real servers for tests, started without Docker: PostgreSQL and PgBouncer."""
+"""Real servers for tests, started without Docker."""

