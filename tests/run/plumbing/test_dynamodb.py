@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import boto3  # type: ignore[import-untyped]
+import boto3  # type: ignore[import-untyped] # without stubs
 import pytest
 from acme_agent.persistence import CheckpointRefused, DatabaseUnreachable, open_checkpointer
 from acme_agent.persistence.dynamodb import LARGE, DynamodbItems
@@ -15,7 +15,7 @@ from acme_agent.persistence.dynamodb_url import place_of
 from acme_agent.persistence.items import Change, Span, keys
 from acme_agent.persistence.urls import normalise
 from acme_agent.settings import Settings
-from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError  # type: ignore[import-untyped]
+from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError  # type: ignore[import-untyped] # without stubs
 
 from .conftest import load, store, thread
 

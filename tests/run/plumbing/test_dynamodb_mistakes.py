@@ -4,7 +4,7 @@ import asyncio
 import socket
 from typing import Any
 
-import boto3  # type: ignore[import-untyped]
+import boto3  # type: ignore[import-untyped] # without stubs
 import pytest
 from acme_agent.persistence import BadDatabaseUrl, DatabaseUnreachable, SchemaMissing, migrate, open_checkpointer
 from acme_agent.persistence import dynamodb_client as driver
@@ -23,7 +23,7 @@ from acme_agent.persistence.dynamodb_errors import (
 from acme_agent.persistence.dynamodb_url import place_of
 from acme_agent.persistence.urls import describe, normalise
 from acme_agent.settings import Settings
-from botocore.exceptions import ClientError  # type: ignore[import-untyped]
+from botocore.exceptions import ClientError  # type: ignore[import-untyped] # without stubs
 
 SECRET = "s3cr3t-Pa55w0rd"
 

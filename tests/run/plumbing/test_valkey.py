@@ -204,8 +204,21 @@ async def test_spans_are_cut_and_turned(valkey_url: str, settings: Settings) -> 
         assert await keys(first="z", last="é") == []
 
 
-async def test_a_run_outlives_the_servers_crash(settings: Settings) -> None:
-    """Killed, and back two seconds later: what was confirmed is there, and what was on its way is made again."""
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """An event that comes when a call has failed and is judged, whether it passes."""
+    event, judge = asyncio.Event(), valkey._passes
+
+    def judged(error: redis.RedisError) -> bool:
+        event.set()
+        return judge(error)
+
+    monkeypatch.setattr(valkey, "_passes", judged)
+    return event
+
+
+async def test_a_run_outlives_the_servers_crash(settings: Settings, refused: asyncio.Event) -> None:
+    """Killed, and back: what was confirmed is there, and what was on its way is made again."""
     with held_server() as (url, server):
         async with open_checkpointer(url, settings=settings) as saver:
             for number in range(200):
@@ -213,7 +226,7 @@ async def test_a_run_outlives_the_servers_crash(settings: Settings) -> None:
             await asyncio.to_thread(server.order, "away")
             late = asyncio.create_task(store(saver, "late", found="x"))
             asked = asyncio.create_task(list_threads(saver, 1000))
-            await asyncio.sleep(2)
+            await refused.wait()
             await asyncio.to_thread(server.order, "back")
             await late
             assert len(await asked) in {200, 201}
@@ -229,13 +242,13 @@ async def test_an_outage_that_lasts_ends_in_an_error(settings: Settings) -> None
                 await store(saver, "t", found="x")
 
 
-async def test_a_full_server_is_waited_for(settings: Settings) -> None:
+async def test_a_full_server_is_waited_for(settings: Settings, refused: asyncio.Event) -> None:
     """It refuses writes, and takes them as soon as there is room."""
     with valkey_server(*DURABLE) as url, redis.Redis.from_url(url) as client:
         async with open_checkpointer(url, settings=settings) as saver:
             client.config_set("maxmemory", "1")
             late = asyncio.create_task(store(saver, "t", found="x"))
-            await asyncio.sleep(0.5)
+            await refused.wait()
             assert not late.done()
             client.config_set("maxmemory", "0")
             await late

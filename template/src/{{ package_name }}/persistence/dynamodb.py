@@ -21,7 +21,7 @@ from itertools import groupby
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
-from botocore.exceptions import ClientError  # type: ignore[import-untyped]
+from botocore.exceptions import ClientError  # type: ignore[import-untyped] # without stubs
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from ..errors import ProjectError

@@ -15,9 +15,9 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 from uuid import uuid4
 
-from boto3.session import Session  # type: ignore[import-untyped]
-from botocore.config import Config  # type: ignore[import-untyped]
-from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+from boto3.session import Session  # type: ignore[import-untyped] # without stubs
+from botocore.config import Config  # type: ignore[import-untyped] # without stubs
+from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped] # without stubs
 
 from ..errors import ProjectError
 from ..settings import Settings

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from botocore.exceptions import (  # type: ignore[import-untyped]
+from botocore.exceptions import (  # type: ignore[import-untyped] # without stubs
     BotoCoreError,
     ClientError,
     ConnectionError,  # noqa: A004 - its name

@@ -1,6 +1,6 @@
 """What a table says of itself, for `doctor`."""
 
-from botocore.exceptions import ClientError  # type: ignore[import-untyped]
+from botocore.exceptions import ClientError  # type: ignore[import-untyped] # without stubs
 
 from ..errors import ProjectError
 from .dynamodb_client import Answer, Client

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from uuid import uuid4
 
-import boto3  # type: ignore[import-untyped]
+import boto3  # type: ignore[import-untyped] # without stubs
 import pytest
 
 from ...persistence import migrate
