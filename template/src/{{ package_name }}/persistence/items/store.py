@@ -7,16 +7,16 @@ the lease in its own (see `saver`): nobody writes for a run that has gone to som
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from ..errors import ValueRefused
 from ..ledger import copying
 from ..ledger import statements as sql
 from ..ledger.store import Parameters, Row, Transaction
+from ..ledger.unsealed import Unsealed
 from . import keys
 from .book import AUDIT, Book
 from .items import Change, Items
@@ -40,12 +40,12 @@ _WHOLE = {sql.FORGET_RUNS, sql.FORGET_QUESTIONS, copying.RUNS, copying.QUESTIONS
 _AUDITS = {sql.AUDIT, copying.AUDIT}
 
 
-class ItemStore:
+class ItemStore(Unsealed):
     """See `ledger.store`."""
 
     def __init__(self, items: Items, serde: SerializerProtocol) -> None:
+        super().__init__(serde)
         self._items = items
-        self._serde = serde
 
     async def rows(self, statement: str, parameters: Parameters) -> list[Row]:
         """Execute one statement. Raises Conflict."""
@@ -100,22 +100,6 @@ class ItemStore:
             return book.rows(statement, parameters)
         finally:
             book.close()
-
-    @property
-    def sealed(self) -> bool:
-        """Never: see `open_checkpointer`."""
-        return False
-
-    def pack(self, thread: str, place: Sequence[str], value: object) -> tuple[str, bytes]:
-        """Return a value's type and bytes."""
-        try:
-            return self._serde.dumps_typed(value)
-        except ValueRefused as refusal:
-            raise refusal.at(place[0], thread) from None
-
-    def unpack(self, thread: str, place: Sequence[str], kind: str, packed: bytes) -> Any:  # Any: what was packed
-        """Return a stored value."""
-        return self._serde.loads_typed((kind, packed))
 
     @property
     def ticks(self) -> int:

@@ -4,17 +4,18 @@ import asyncio
 import json
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import aiosqlite
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from ..errors import DatabaseUnreachable, ValueRefused
+from ..errors import DatabaseUnreachable
 from .dialect import SQLITE
 from .store import Conflict, Parameters, Row, Transaction
+from .unsealed import Unsealed
 
 T = TypeVar("T")
 
@@ -46,13 +47,13 @@ class _Transaction:
         """Do nothing: others see that the file has changed."""
 
 
-class SqliteStore:
+class SqliteStore(Unsealed):
     """See `store`. `where` names the file in errors."""
 
     def __init__(self, connection: aiosqlite.Connection, serde: SerializerProtocol, where: str) -> None:
+        super().__init__(serde)
         self.ticks = 0
         self._connection = connection
-        self._serde = serde
         self._where = where
         self._alone = asyncio.Lock()
 
@@ -102,22 +103,6 @@ class SqliteStore:
         """Execute several statements as one transaction."""
         async with self.writing() as transaction:
             return await act(transaction)
-
-    @property
-    def sealed(self) -> bool:
-        """Never: see `open_checkpointer`."""
-        return False
-
-    def pack(self, thread: str, place: Sequence[str], value: object) -> tuple[str, bytes]:
-        """Return a value's type and bytes."""
-        try:
-            return self._serde.dumps_typed(value)
-        except ValueRefused as refusal:
-            raise refusal.at(place[0], thread) from None
-
-    def unpack(self, thread: str, place: Sequence[str], kind: str, packed: bytes) -> Any:  # Any: what was packed
-        """Return a stored value."""
-        return self._serde.loads_typed((kind, packed))
 
     async def changes(self, since: int, pause: float) -> None:
         """Return when something has changed since `ticks` was `since`, or after `pause` seconds."""
