@@ -25,6 +25,7 @@ from typing import Any
 import psycopg
 from acme_agent.agent import AgentSettings, scenarios
 from acme_agent.agent.offline_scenarios import EXAMPLES
+from acme_agent.cancelling import end
 from acme_agent.persistence import migrate
 from acme_agent.persistence.urls import has_queue
 from acme_agent.runs import Runs, open_runs
@@ -103,12 +104,10 @@ async def chaos(database: Database, folder: Path, chosen: argparse.Namespace) ->
             began = time.monotonic()
             submitting = asyncio.create_task(client.submit(0.7 * chosen.seconds))
             happened = await disturb(workers, database, dice, chosen.seconds, lease=chosen.lease, pause=chosen.pause)
-            await submitting
             (folder / "peace").touch()
-            wrong = await _end(runs, client, workers, chosen.afterwards)
-            for helper in helpers:
-                helper.cancel()
-            await asyncio.gather(*helpers, return_exceptions=True)
+            wrong = await _end(runs, submitting, client, workers, chosen.afterwards)
+            await end(*helpers, submitting)
+            wrong += [f"nobody answers or asks: {helper.exception()!r}" for helper in helpers if not helper.cancelled()]
             wrong += [f"an answer to nothing was taken on {thread}" for thread in client.wrongly_taken]
             wrong += await problems(runs, asked, client.accepted, expected)
             print(f"{len(client.accepted)} runs in {time.monotonic() - began:.0f} s; {dict(happened)}")
@@ -123,10 +122,13 @@ async def chaos(database: Database, folder: Path, chosen: argparse.Namespace) ->
     return wrong + done
 
 
-async def _end(runs: Runs, client: Client, workers: Workers, seconds: float) -> list[str]:
+async def _end(
+    runs: Runs, submitting: asyncio.Task[None], client: Client, workers: Workers, seconds: float
+) -> list[str]:
     try:
         async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
             reviving = group.create_task(_revive(workers))
+            await submitting
             await client.all_over()
             reviving.cancel()
     except TimeoutError:

@@ -35,28 +35,40 @@ class Client:
                 await asyncio.sleep(seconds / len(self._cases) * self._dice.uniform(0, 2))
 
     async def _ask(self, case: Case, *, queue: bool) -> None:
-        try:
-            status = await self._runs.start(case.scenario.input, thread=case.thread, queue=queue)
-            self.accepted.append(status.run_id)
-        except DatabaseUnreachable:  # it was accepted, or it was not: the thread's state will tell
-            self.refused["database away"] += 1
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is shown in the end
-            if queue or not case.fails:
-                self.refused[f"{case.thread}: {type(error).__name__}: {error}"] += 1
+        while True:
+            try:
+                status = await self._runs.start(case.scenario.input, thread=case.thread, queue=queue)
+                self.accepted.append(status.run_id)
+            except WrongRequest:  # the thread waits for an answer by now: once more when it has it
+                self.refused["waits"] += 1
+                await asyncio.sleep(0.2)
+                continue
+            except DatabaseUnreachable:  # it was accepted, or it was not: the thread's state will tell
+                self.refused["database away"] += 1
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is shown in the end
+                if queue or not case.fails:
+                    self.refused[f"{case.thread}: {type(error).__name__}: {error}"] += 1
+            return
 
     async def answer_all(self) -> None:
         """Answer open questions until this is cancelled; some of them twice, and some much later."""
         while True:
-            for question in await self._runs.waiting(limit=200):
-                case = self._cases[question.thread_id]
-                told = [q for q in await self._runs.ledger.questions(question.run_id) if q.state != "open"]
-                answer = case.scenario.answers[len(told)]
-                if self._dice.random() < 0.2:
-                    continue  # later
-                for _ in range(self._dice.choice([1, 1, 2])):
-                    before = await self._runs.ledger.answer(question, answer, actor="chaos")
-                    self.refused[before] += 1
+            try:
+                await self._answer_all()
+            except DatabaseUnreachable:  # what was not answered is still asked
+                self.refused["database away"] += 1
             await asyncio.sleep(0.2)
+
+    async def _answer_all(self) -> None:
+        for question in await self._runs.waiting(limit=200):
+            case = self._cases[question.thread_id]
+            told = [q for q in await self._runs.ledger.questions(question.run_id) if q.state != "open"]
+            answer = case.scenario.answers[len(told)]
+            if self._dice.random() < 0.2:
+                continue  # later
+            for _ in range(self._dice.choice([1, 1, 2])):
+                before = await self._runs.ledger.answer(question, answer, actor="chaos")
+                self.refused[before] += 1
 
     async def all_over(self) -> None:
         """Return when no run that was accepted is left to be done."""

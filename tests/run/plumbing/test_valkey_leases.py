@@ -1,20 +1,25 @@
 """Leases in a store of items: who may write, what is given once, and what a run leaves when it is over."""
 
+import asyncio
 from typing import Any
 
 import pytest
 import redis
+from acme_agent.cancelling import end
 from acme_agent.persistence import (
     INPUT,
     Asked,
     Fence,
     LeaseLost,
+    Ledger,
     fenced,
     open_checkpointer,
     open_ledger,
 )
 from acme_agent.persistence.errors import StateLost
 from acme_agent.persistence.items import Change, ItemSaver, Span, keys
+from acme_agent.readiness.servers.valkey_server import held_server
+from acme_agent.runs.keeper import Keeper
 from acme_agent.settings import Settings
 from langgraph.checkpoint.base import empty_checkpoint
 
@@ -85,3 +90,41 @@ async def busy(saver: ItemSaver) -> set[str]:
     """Return the kinds of entries that the index has."""
     (found,) = await saver.items.read(Span(keys.INDEX))
     return {keys.parts(key)[0] for key, _ in found}
+
+
+async def test_leases_are_kept_again_after_an_outage(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    """A node takes longer than the outage, and the outage longer than the patience."""
+    hasty = settings.model_copy(update={"database_timeout": 0.3, "database_patience": 0.3})
+    with held_server() as (url, server):
+        async with open_checkpointer(url, settings=hasty) as saver:
+            ledger = open_ledger(saver)
+            run = await ledger.begin("r", "t", {}, holder="me")
+            assert run
+            keeper = Keeper(ledger, beat=0.2)
+            async with asyncio.timeout(30), keeper.keeping(run):
+                await asyncio.to_thread(server.order, "away")
+                while caplog.text.count("no sign of life could be given") < 3:  # noqa: ASYNC110 - the log tells
+                    await asyncio.sleep(0.05)
+                await asyncio.to_thread(server.order, "back")
+                while (found := await ledger.find("r")) and found.silent > 0.5:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            await keeper.close()
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_cancellation_is_not_forgotten(valkey_url: str, settings: Settings, turns: int) -> None:
+    """Before Python 3.12 redis-py forgets one that comes while it sends."""
+    async with open_checkpointer(valkey_url, settings=settings) as saver:
+        asking = asyncio.create_task(_ask_for_ever(open_ledger(saver)))
+        await asyncio.sleep(0.05)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        asking.cancel()
+        done, _ = await asyncio.wait([asking], timeout=5)
+        await end(asking)
+        assert done, "it goes on for ever"
+
+
+async def _ask_for_ever(ledger: Ledger) -> None:
+    while True:
+        await ledger.find("r")

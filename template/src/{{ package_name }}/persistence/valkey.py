@@ -33,6 +33,7 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
+from ..cancelling import heeding
 from ..errors import PROGRAM
 from ..settings import Settings
 from . import valkey_scripts as scripts
@@ -174,7 +175,7 @@ class ValkeyItems:
         deadline, pause = loop.time() + self.patience, FIRST_PAUSE
         while True:
             try:
-                return await call()
+                return await heeding(call())
             except RedisError as error:
                 if isinstance(error, ResponseError) and not isinstance(error, _FINAL) and not _passes(error):
                     raise  # a mistake in what was asked

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from langgraph.runtime import RunControl
 
-from ..cancelling import end
+from ..cancelling import cancellations, end
 from ..persistence import DatabaseUnreachable, LeaseLost, Ledger, Run
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Held:
         try:
             return await task
         except asyncio.CancelledError:
-            if self.lost and not _cancelling():
+            if self.lost and not cancellations():
                 raise LeaseLost(self.run.run_id, self.run.attempt) from None
             raise
         finally:
@@ -70,11 +70,6 @@ class Held:
         self.lost = True
         if self._work:
             self._work.cancel()
-
-
-def _cancelling() -> bool:
-    task = asyncio.current_task()
-    return bool(task and task.cancelling())
 
 
 class Keeper:
@@ -135,10 +130,11 @@ class Keeper:
                 look = self.ledger.beat if due else self.ledger.look
                 for now in await look([one.run for one in held.values()]):
                     self.judge(held[now.run_id], now)
+                await asyncio.sleep(LOOK)
+                await self.ledger.store.changes(seen, max(0.0, next_beat - loop.time()))
             except DatabaseUnreachable as error:
                 logger.warning("no sign of life could be given: %s", error)
-            await asyncio.sleep(LOOK)
-            await self.ledger.store.changes(seen, max(0.0, next_beat - loop.time()))
+                await asyncio.sleep(LOOK)
 
     def judge(self, held: Held, now: Run) -> None:
         """Let a run go if it is not ours any more, and stop it at its next superstep if that is wished."""
