@@ -46,10 +46,10 @@ def database(backend: str, folder: Path) -> Iterator[str]:
 
         with durable_server() as url:
             yield create_database(url)
-    elif backend == "valkey":
-        from acme_agent.readiness.servers.valkey_server import valkey_server
+    elif backend in {"valkey", "valkey-always"}:
+        from acme_agent.readiness.servers.valkey_server import DURABLE, valkey_server
 
-        with valkey_server() as url:
+        with valkey_server(*DURABLE[:-1], backend.removeprefix("valkey-").replace("valkey", DURABLE[-1])) as url:
             yield url
     else:
         from acme_agent.readiness.servers.dynamodb_fixtures import url_at
@@ -179,7 +179,7 @@ def size_of(backend: str, url: str) -> Size:
         if backend == "postgres":
             query = "SELECT pg_database_size(current_database()) AS bytes"
             return int((await saver.store.rows(query, {}))[0]["bytes"])
-        if backend == "valkey":
+        if backend.startswith("valkey"):
             found = await saver.items.patiently(saver.items._client.info)
             return int(found["used_memory"])
         return 0
@@ -204,7 +204,7 @@ async def measure(backend: str) -> list[str]:
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(prog="python -m bench.backends", description="Measure a backend.")
-    parser.add_argument("backend", choices=["sqlite", "postgres", "valkey", "dynamodb"])
+    parser.add_argument("backend", choices=["sqlite", "postgres", "valkey", "valkey-always", "dynamodb"])
     backend = parser.parse_args().backend
     print(f"| {backend} | |\n|---|---|")
     print("\n".join(asyncio.run(measure(backend))))

@@ -31,7 +31,7 @@ def notices(data_dir: Path) -> list[str]:
 
 def _connect(data_dir: Path) -> sqlite3.Connection:
     data_dir.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(data_dir / "outbox.db", timeout=10)
+    connection = sqlite3.connect(data_dir / "outbox.db", timeout=60)
     connection.execute("create table if not exists published (key text primary key, question text, answer text)")
     connection.execute("create table if not exists notices (key text primary key, text text)")
     return connection

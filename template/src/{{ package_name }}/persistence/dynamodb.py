@@ -14,7 +14,7 @@ that expect something of the same partition, and what announces a change is no p
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import replace
 from hashlib import sha256
 from itertools import groupby
@@ -237,7 +237,8 @@ async def open_saver(url: str, settings: Settings, serde: JsonPlusSerializer) ->
         client.patience = settings.database_patience
         items = DynamodbItems(client)
         await items.look()
-        yield ItemSaver(items, serde)
+        with closing(ItemSaver(items, serde)) as saver:
+            yield saver
 
 
 def _apart(change: Change, operations: dict[Key, Answer]) -> tuple[set[Key], list[Key]]:

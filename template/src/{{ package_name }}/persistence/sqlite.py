@@ -26,6 +26,7 @@ from .fence import INPUT, Fence, fence_of_checkpoint, fence_of_deletion, fence_o
 from .ledger import statements as sql
 from .ledger.sqlite_store import SqliteStore
 from .ledger.sqlite_tables import create_tables
+from .sqlite_disk import check_disk
 from .sqlite_url import MEMORY, sqlite_path
 from .urls import describe
 
@@ -135,10 +136,15 @@ class SqliteSaver(AsyncSqliteSaver):
 
 @asynccontextmanager
 async def open_saver(url: str, settings: Settings, serde: JsonPlusSerializer) -> AsyncIterator[SqliteSaver]:
-    """Yield a saver on the file, which is created with its folder when it is missing; or in memory, for tests."""
+    """Yield a saver on the file, which is created with its folder when it is missing; or in memory, for tests.
+
+    Raises DatabaseUnreachable or OnNetworkDisk.
+    """
     path = sqlite_path(url)
     try:
         await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
+        if url != MEMORY:
+            await asyncio.to_thread(check_disk, path)
         # Not opened by aiosqlite: when it cannot, it does not wait for the end of its thread, which may then speak to
         # an event loop that is closed.
         connect = partial(sqlite3.connect, path, timeout=settings.database_timeout, check_same_thread=False)

@@ -12,7 +12,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import Any, TypeVar
 
 import redis.asyncio as redis
@@ -205,7 +205,8 @@ class ValkeyItems:
 async def open_saver(url: str, settings: Settings, serde: JsonPlusSerializer) -> AsyncIterator[ItemSaver]:
     """Yield a saver over a pool of connections."""
     async with open_items(url, settings) as items:
-        yield ItemSaver(items, serde)
+        with closing(ItemSaver(items, serde)) as saver:
+            yield saver
 
 
 async def migrate(url: str, settings: Settings, wait: float) -> list[str]:

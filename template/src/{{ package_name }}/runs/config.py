@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeGuard
 
@@ -30,6 +31,7 @@ def run_config(thread: ThreadId, run: str, *, recursion_limit: int, graph_versio
     return {"configurable": {"thread_id": thread}, "metadata": metadata, "recursion_limit": recursion_limit}
 
 
+@cache
 def project_version() -> str:
     """Return the installed project's version."""
     try:

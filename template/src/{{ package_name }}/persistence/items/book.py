@@ -7,7 +7,8 @@ of a thread is put into tables, the statements do their work, and what they have
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
@@ -31,6 +32,9 @@ MANY_THREADS = replace(ONE_THREAD, position="integer")
 HEADS = "CREATE TABLE checkpoints (thread_id text, checkpoint_ns text, checkpoint_id text)"
 RUNS, QUESTIONS, AUDIT = "agent_runs", "agent_questions", "agent_audit"
 
+KEPT = 64  # of each kind, empty: some 70 kB each
+
+_TABLES = (RUNS, QUESTIONS, AUDIT, "checkpoints")
 _DUPLICATES = {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
 
 
@@ -40,6 +44,7 @@ class Book:
     def __init__(self, now: Callable[[], float], *, many: bool = False) -> None:
         """Make empty tables; `now` is the store's clock."""
         self._dialect = MANY_THREADS if many else ONE_THREAD
+        self._put = 0  # rows
         self._database = sqlite3.connect(":memory:", isolation_level=None)
         self._database.row_factory = sqlite3.Row
         self._database.create_function("store_now", 0, lambda: datetime.fromtimestamp(now(), UTC).isoformat())
@@ -48,8 +53,19 @@ class Book:
             for _, statement in steps:
                 self._database.execute(_spelled(self._dialect, statement))
 
+    @property
+    def changed(self) -> bool:
+        """Whether a statement has changed anything."""
+        return self._database.total_changes > self._put
+
+    def clear(self) -> None:
+        """Forget all rows."""
+        for table in _TABLES:
+            self._database.execute(f"DELETE FROM {table}")  # noqa: S608
+        self._put = self._database.total_changes
+
     def close(self) -> None:
-        """Forget all."""
+        """Forget the tables."""
         self._database.close()
 
     def rows(self, statement: str, parameters: Parameters) -> list[Row]:
@@ -68,10 +84,40 @@ class Book:
         for row in rows:
             names, marks = ", ".join(row), ", ".join("?" * len(row))
             self._database.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", [*row.values()])  # noqa: S608
+            self._put += 1
 
     def all(self, table: str) -> list[Row]:
         """Return the rows of a table, in the order in which they were made."""
         return [dict(row) for row in self._database.execute(f"SELECT * FROM {table} ORDER BY rowid")]  # noqa: S608
+
+
+class Books:
+    """Tables that are used again: to make them, and to read the statements, takes longer than to execute these."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        """Make none yet; `now` is the store's clock."""
+        self._now = now
+        self._free: dict[bool, list[Book]] = {True: [], False: []}
+
+    @contextmanager
+    def one(self, *, many: bool = False) -> Iterator[Book]:
+        """Yield empty tables, of one thread or of many."""
+        free = self._free[many]
+        book = free.pop() if free else Book(self._now, many=many)
+        try:
+            yield book
+        finally:
+            book.clear()
+            if len(free) < KEPT:
+                free.append(book)
+            else:
+                book.close()
+
+    def close(self) -> None:
+        """Forget those that nobody uses."""
+        for free in self._free.values():
+            while free:
+                free.pop().close()
 
 
 @cache

@@ -4,7 +4,7 @@ A run and its questions are one item. Its input, the lease of who executes it, a
 to the graph are items of their own: a checkpoint that is stored expects the one and removes or adds the others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
 
@@ -39,7 +39,6 @@ class Page:
             book.put("checkpoints", [{"thread_id": self.thread, "checkpoint_ns": "", "checkpoint_id": self.head}])
         for run_id, (_, item) in sorted(self.runs.items(), key=lambda found: keys.parts(found[1][0])[1]):
             self._fill(book, run_id, item)
-        self.entries = self._entries(book)
 
     async def extend(self, items: Items, book: Book, *, run: str, whole: bool) -> None:
         """Read the rest of the thread's runs, or this one of them, if that is missing, and put it into the tables."""
@@ -59,6 +58,8 @@ class Page:
 
     def change(self, book: Book) -> Change | None:
         """Return what the rows have become; None for what they were."""
+        if not book.changed:
+            return None
         partition, puts, drops = keys.ledger(self.thread), dict[Key, bytes](), set[Key]()
         questions: dict[str, list[Row]] = {}
         for question in book.all(QUESTIONS):
@@ -93,22 +94,12 @@ class Page:
             drops |= {(partition, keys.delivered(*mark)) for mark in self.marks if mark[0] == run_id}
         if not puts and not drops:
             return None
-        entries = self._entries(book)
+        entries = _entries(self.thread, rows.values(), [question for some in questions.values() for question in some])
         puts |= dict.fromkeys(entries - self.entries, b"")
         drops |= self.entries - entries
         expects = {(partition, keys.STAMP): self.stamp}
         puts[partition, keys.STAMP] = uuid4().bytes
         return Change(puts=puts, drops=drops, expects=expects, announce=True)
-
-    def _entries(self, book: Book) -> set[Key]:
-        """Return the thread's entries in the index, as its rows have it."""
-        rows, thread = book.all(RUNS), self.thread
-        found = {keys.known(thread)} if rows else set()
-        if any(row["status"] in {"queued", "running"} for row in rows):
-            found.add(keys.busy(thread))
-        if any(row["state"] == "open" for row in book.all(QUESTIONS)):
-            found.add(keys.asking(thread))
-        return found
 
     def _fill(self, book: Book, run_id: str, item: bytes) -> None:
         stored = ormsgpack.unpackb(item)
@@ -118,6 +109,7 @@ class Page:
             if (run_id, question["question_id"]) in self.marks:
                 question["state"] = "delivered"
             book.put(QUESTIONS, [question])
+        self.entries |= _entries(self.thread, [stored["run"]], stored["questions"])
 
 
 async def load(items: Items, threads: Sequence[str], *, whole: bool = False, limit: int = 0) -> list[Page]:
@@ -154,6 +146,16 @@ def noted(rows: Sequence[Row], now: float) -> dict[Key, bytes]:
         puts[keys.audit(row["thread_id"]), key] = ormsgpack.packb(row)
         puts[keys.audited(row["thread_id"])] = b""
     return puts
+
+
+def _entries(thread: str, runs: Collection[Row], questions: Collection[Row]) -> set[Key]:
+    """Return a thread's entries in the index, with these runs and questions."""
+    found = {keys.known(thread)} if runs else set()
+    if any(run["status"] in {"queued", "running"} for run in runs):
+        found.add(keys.busy(thread))
+    if any(question["state"] == "open" for question in questions):
+        found.add(keys.asking(thread))
+    return found
 
 
 def _page(

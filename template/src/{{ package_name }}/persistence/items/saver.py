@@ -21,6 +21,7 @@ from ..clock import follow
 from ..errors import LeaseLost, StateLost
 from ..fence import ENTRIES, INPUT, Fence, fence_of_checkpoint, fence_of_deletion, fence_of_writes, is_blank
 from . import forms, keys
+from .book import Books
 from .forms import Place
 from .items import Change, Expected, Items, Key, Span
 from .store import ItemStore
@@ -38,11 +39,16 @@ class ItemSaver(BaseCheckpointSaver[str]):
         """Use a store that is open for as long as the saver is used."""
         super().__init__(serde=serde)
         self.items = items
+        self._books = Books(items.now)
 
     @property
     def store(self) -> ItemStore:
         """What the ledger is kept in."""
-        return ItemStore(self.items, self.serde)
+        return ItemStore(self.items, self.serde, self._books)
+
+    def close(self) -> None:
+        """Let go of what is kept in memory; the items stay open."""
+        self._books.close()
 
     async def facts(self) -> list[str]:
         """Return what the store says of itself, in words."""

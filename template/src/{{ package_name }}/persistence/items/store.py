@@ -18,7 +18,7 @@ from ..ledger import statements as sql
 from ..ledger.store import Parameters, Row, Transaction
 from ..ledger.unsealed import Unsealed
 from . import keys
-from .book import AUDIT, Book
+from .book import AUDIT, Book, Books
 from .items import Change, Items
 from .pages import Page, audit_of, load, noted, place_of
 
@@ -43,9 +43,10 @@ _AUDITS = {sql.AUDIT, copying.AUDIT}
 class ItemStore(Unsealed):
     """See `ledger.store`."""
 
-    def __init__(self, items: Items, serde: SerializerProtocol) -> None:
+    def __init__(self, items: Items, serde: SerializerProtocol, books: Books) -> None:
         super().__init__(serde)
         self._items = items
+        self._books = books
 
     async def rows(self, statement: str, parameters: Parameters) -> list[Row]:
         """Execute one statement. Raises Conflict."""
@@ -67,12 +68,10 @@ class ItemStore(Unsealed):
     async def transaction(self, act: Callable[[Transaction], Awaitable[T]]) -> T:
         """Execute several statements as one transaction; `act` may be repeated."""
         while True:
-            transaction = _Transaction(self._items)
-            try:
+            with self._books.one() as book:
+                transaction = _Transaction(self._items, book)
                 done = await act(transaction)
                 change = transaction.change()
-            finally:
-                transaction.close()
             if change is None or await self._items.change(change) is None:
                 return done
             await asyncio.sleep(random.uniform(0, LONGEST_PAUSE))  # noqa: S311 - spreads the processes
@@ -92,14 +91,11 @@ class ItemStore(Unsealed):
 
     async def _of_many(self, statement: str, parameters: Parameters, threads: list[str]) -> list[Row]:
         whole = statement == sql.COUNTS
-        book = Book(self._items.now, many=True)
-        try:
+        with self._books.one(many=True) as book:
             for start in range(0, len(threads), AT_ONCE):
                 for page in await load(self._items, threads[start : start + AT_ONCE], whole=whole):
                     page.fill(book)
             return book.rows(statement, parameters)
-        finally:
-            book.close()
 
     @property
     def ticks(self) -> int:
@@ -114,9 +110,9 @@ class ItemStore(Unsealed):
 class _Transaction:
     """One thread, from the first statement that names it or one of its runs."""
 
-    def __init__(self, items: Items) -> None:
+    def __init__(self, items: Items, book: Book) -> None:
         self._items = items
-        self._book = Book(items.now)
+        self._book = book
         self._page: Page | None = None
         self._audited = False
 
@@ -142,10 +138,6 @@ class _Transaction:
         if not lines:
             return change
         return replace(change, puts={**change.puts, **lines}) if change else Change(puts=lines, announce=True)
-
-    def close(self) -> None:
-        """Forget the tables."""
-        self._book.close()
 
     async def _load(self, statement: str, parameters: Parameters) -> None:
         run = parameters.get("run") or parameters.get("run_id") or ""
