@@ -1,7 +1,9 @@
 """The databases: each is made, and taken away for a while, in its own manner."""
 
+import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,7 +14,8 @@ from acme_agent.readiness.servers.lifeline import Server
 from acme_agent.readiness.servers.postgres_programs import unprivileged_account
 from acme_agent.readiness.servers.postgres_server import create_database, postgres_server
 
-BACKENDS = ("postgres", "valkey", "sqlite")
+BACKENDS = ("postgres", "valkey", "dynamodb", "sqlite")
+AWAY = 2.0  # seconds
 
 _SERVER = """
 SELECT
@@ -48,6 +51,13 @@ def database(backend: str) -> Iterator[Database]:
 
         with held_server() as (url, server):
             yield Valkey(url, server)
+    elif backend == "dynamodb":
+        from acme_agent.readiness.servers import dynamodb_server
+        from acme_agent.readiness.servers.dynamodb_fixtures import url_at
+
+        os.environ.update(dynamodb_server.ENVIRONMENT)  # credentials that are none, for the workers as well
+        with dynamodb_server.held_server() as (endpoint, server):
+            yield Moto(url_at(endpoint), server)
     else:
         with tempfile.TemporaryDirectory() as folder:
             yield File(Path(folder))
@@ -100,6 +110,26 @@ class Valkey:
         """Return when it takes connections again, with what its append-only file has."""
         del mode
         self._server.order("away")
+        self._server.order("back")
+
+    def cut_listeners(self) -> None:
+        """Do nothing: nobody listens."""
+
+
+class Moto:
+    """DynamoDB and S3, which answer nobody for a while: what plays them keeps nothing, so it is frozen."""
+
+    kinds: tuple[str, ...] = ("crash", "crash")
+
+    def __init__(self, url: str, server: Server) -> None:
+        self.url = url
+        self._server = server
+
+    def restart(self, mode: Literal["fast", "immediate"]) -> None:
+        """Return when it answers again, also what was asked meanwhile."""
+        del mode
+        self._server.order("away")
+        time.sleep(AWAY)
         self._server.order("back")
 
     def cut_listeners(self) -> None:

@@ -31,6 +31,14 @@ def test_valkey_is_reached_with_the_oldest_client(template: Path, tmp_path: Path
     assert version_of(project, "redis") == "7.0.0"
 
 
+def test_dynamodb_is_reached_with_the_oldest_client(template: Path, tmp_path: Path) -> None:
+    """Conformance; a crash of every scenario takes moto minutes."""
+    project = generate(template, tmp_path, PYTHONS[OLDEST], backend="dynamodb")
+    project.run(uv(), "sync", "--quiet", "--resolution", "lowest-direct")
+    project.run(".venv/bin/pytest", "-n", "2", "-W", "default", f"src/{PACKAGE}/readiness/r01_durable_backend.py")
+    assert version_of(project, "boto3") == "1.40.0"
+
+
 def version_of(project: Project, library: str) -> str:
     ask = f"from importlib.metadata import version; print(version('{library}'))"
     return project.run(".venv/bin/python", "-c", ask).stdout.strip()

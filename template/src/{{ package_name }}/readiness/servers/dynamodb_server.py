@@ -19,10 +19,17 @@ ENVIRONMENT = {
 }
 """What a process needs that calls the server: credentials, which it does not look at."""
 
-# One request at a time: moto makes a transaction by copying the table, and undoes one by putting the copy back.
+# One request at a time: moto copies the table for each operation of a transaction, and undoes one by putting the copy
+# back. A copy shares the items, which a transaction replaces and does not change: else it would take seconds.
 _PROGRAM = """
-import sys, threading
+import copy, sys, threading
+from moto.dynamodb.models.table import Table
 from moto.server import DomainDispatcherApplication, create_backend_app, run_simple
+def copy_of(table, memo):
+    twin = copy.copy(table)
+    twin.items = type(table.items)(table.items.default_factory, {key: dict(of) for key, of in table.items.items()})
+    return twin
+Table.__deepcopy__ = copy_of
 application, turn = DomainDispatcherApplication(create_backend_app), threading.Lock()
 def one_at_a_time(environ, start_response):
     with turn:
