@@ -29,7 +29,7 @@ docs: $(UV) ## Write the standard's page from the checks' own texts, into templa
 
 chaos: $(UV) ## Five minutes of runs on workers that are killed, frozen and stopped at random
 	@mkdir -p .build && ln -sfn '../template/src/{{ package_name }}' .build/acme_agent
-	@PYTHONPATH=.build:tests $(RUN) python -m chaos
+	@PYTHONPATH=.build:tests $(RUN) python -m chaos $(if $(BACKEND),--backend $(BACKEND))
 
 lint: $(UV) ## Style and types of the template's own source
 	$(RUN) ruff check

@@ -49,7 +49,7 @@ def database(backend: str, folder: Path) -> Iterator[str]:
     elif backend in {"valkey", "valkey-always"}:
         from acme_agent.readiness.servers.valkey_server import DURABLE, valkey_server
 
-        with valkey_server(*DURABLE[:-1], backend.removeprefix("valkey-").replace("valkey", DURABLE[-1])) as url:
+        with valkey_server(*DURABLE[:-1], "always" if backend == "valkey-always" else "everysec") as url:
             yield url
     else:
         from acme_agent.readiness.servers.dynamodb_fixtures import url_at

@@ -39,8 +39,8 @@ class Client:
             try:
                 status = await self._runs.start(case.scenario.input, thread=case.thread, queue=queue)
                 self.accepted.append(status.run_id)
-            except WrongRequest:  # the thread waits for an answer by now: once more when it has it
-                self.refused["waits"] += 1
+            except WrongRequest as error:  # the thread waits for an answer by now: once more when it has it
+                self.refused[str(error).replace(case.thread, "ID")] += 1
                 await asyncio.sleep(0.2)
                 continue
             except DatabaseUnreachable:  # it was accepted, or it was not: the thread's state will tell

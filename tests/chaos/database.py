@@ -15,7 +15,7 @@ from acme_agent.readiness.servers.postgres_programs import unprivileged_account
 from acme_agent.readiness.servers.postgres_server import create_database, postgres_server
 
 BACKENDS = ("postgres", "valkey", "dynamodb", "sqlite")
-AWAY = 2.0  # seconds
+AWAY, PATIENCE = 4.0, "1"  # seconds: calls fail meanwhile
 
 _SERVER = """
 SELECT
@@ -56,6 +56,7 @@ def database(backend: str) -> Iterator[Database]:
         from acme_agent.readiness.servers.dynamodb_fixtures import url_at
 
         os.environ.update(dynamodb_server.ENVIRONMENT)  # credentials that are none, for the workers as well
+        os.environ["DATABASE_TIMEOUT"] = PATIENCE
         with dynamodb_server.held_server() as (endpoint, server):
             yield Moto(url_at(endpoint), server)
     else:

@@ -30,12 +30,16 @@ async def heeding(call: Awaitable[T]) -> T:
     try:
         done = await call
     except Exception:
-        if cancellations() > before:
-            raise asyncio.CancelledError from None
+        await _heed(before)
         raise
-    if cancellations() > before:
-        raise asyncio.CancelledError
+    await _heed(before)
     return done
+
+
+async def _heed(before: int) -> None:
+    if cancellations() > before:
+        await asyncio.sleep(0)  # anyio, which knows its cancellations by their text, sends its own again
+        raise asyncio.CancelledError
 
 
 def cancellations() -> int:

@@ -23,7 +23,11 @@ def mounted(image: Path) -> Iterator[Path]:
         _call("mkfs.ext4", "-q", "-F", str(image))
     folder = image.with_suffix(".mounted")
     folder.mkdir()
-    _call("mount", "-o", "loop", str(image), str(folder))
+    try:
+        _call("mount", "-o", "loop", str(image), str(folder))
+    except subprocess.CalledProcessError:
+        folder.rmdir()
+        raise
     try:
         yield folder
     finally:

@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
+import anyio
 import psycopg
 import pytest
 from acme_agent.agent import AgentSettings
-from acme_agent.cancelling import end
+from acme_agent.cancelling import end, heeding
 from acme_agent.persistence.ledger.postgres_notices import Notices
 from pydantic import SecretStr
 
@@ -37,6 +38,26 @@ async def test_a_task_that_is_over_and_one_that_fails_are_ended_too() -> None:
     await over
     await end(task, over)
     assert isinstance(task.exception(), ValueError)
+
+
+async def forgetful() -> None:
+    """Go on though it is cancelled."""
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(5)
+
+
+async def test_a_forgotten_cancellation_is_heeded_also_under_anyio() -> None:
+    with anyio.move_on_after(0.05) as scope:
+        await heeding(forgetful())
+    assert scope.cancelled_caught
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await heeding(forgetful())
+    task = asyncio.create_task(heeding(forgetful()))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
 
 
 @pytest.mark.parametrize("turns", range(6))

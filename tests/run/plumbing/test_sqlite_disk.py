@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from acme_agent.persistence import open_checkpointer, sqlite_disk
@@ -30,12 +31,21 @@ async def test_memory_is_on_no_disk(tmp_path: Path, settings: Settings, monkeypa
         pass
 
 
+async def test_a_link_is_followed(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    with TemporaryDirectory(dir="/dev/shm") as far:
+        (tmp_path / "threads.db").symlink_to(f"{far}/threads.db")
+        monkeypatch.setattr(sqlite_disk, "MOUNTS", _mounts(tmp_path, Path(far), "nfs4"))
+        with pytest.raises(OnNetworkDisk, match="nfs4"):
+            await open_checkpointer(f"sqlite:///{tmp_path}/threads.db", settings=settings).__aenter__()
+
+
 def _mounts(folder: Path, place: Path, kind: str) -> Path:
     """Write a table of mounts, in which the disk of a place is of this kind."""
     device = place.stat().st_dev
     table = folder / "mountinfo"
-    table.write_text(
-        "22 27 0:2147483647 / /other rw - nfs4 server:/export rw\n"
-        f"36 35 {os.major(device)}:{os.minor(device)} / /place rw,noatime shared:1 - {kind} server:/share rw\n"
+    number = f"{os.major(device)}:{os.minor(device)}"
+    table.write_bytes(
+        b"22 27 0:2147483647 / /other\xff\xe2\x80\xa8\x0c rw - nfs4 server:/export rw\n"
+        + f"36 35 {number} / /place rw,noatime shared:1 - {kind} server:/share rw\n".encode()
     )
     return table

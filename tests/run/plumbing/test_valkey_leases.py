@@ -19,6 +19,7 @@ from acme_agent.persistence import (
 from acme_agent.persistence.errors import StateLost
 from acme_agent.persistence.items import Change, ItemSaver, Span, keys
 from acme_agent.readiness.servers.valkey_server import held_server
+from acme_agent.runs import keeper as keeper_module
 from acme_agent.runs.keeper import Keeper
 from acme_agent.settings import Settings
 from langgraph.checkpoint.base import empty_checkpoint
@@ -109,6 +110,29 @@ async def test_leases_are_kept_again_after_an_outage(settings: Settings, caplog:
                 while (found := await ledger.find("r")) and found.silent > 0.5:  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
             await keeper.close()
+
+
+async def test_leases_are_kept_after_any_error(
+    valkey_url: str, settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper_module, "PAUSE", 0.05)
+    async with open_checkpointer(valkey_url, settings=settings) as saver:
+        ledger = open_ledger(saver)
+        run = await ledger.begin("r", "t", {}, holder="me")
+        assert run
+        keeper, look = Keeper(ledger, beat=60), ledger.look
+        looked = asyncio.Event()
+
+        async def failing(runs: Any) -> Any:
+            if "no sign of life" in caplog.text:
+                looked.set()
+                return await look(runs)
+            raise redis.ResponseError("BUSY a script")
+
+        monkeypatch.setattr(ledger, "look", failing)
+        async with asyncio.timeout(10), keeper.keeping(run):
+            await looked.wait()
+        await keeper.close()
 
 
 @pytest.mark.parametrize("turns", range(8))

@@ -31,13 +31,15 @@ class OnNetworkDisk(ProjectError):
 
 def check_disk(file: Path) -> None:
     """Look at the disk of a file whose folder exists. Raises OnNetworkDisk."""
-    device = file.parent.stat().st_dev
-    number = f"{os.major(device)}:{os.minor(device)}"
+    place = file.resolve()  # SQLite follows links, too
+    device = (place if place.exists() else place.parent).stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}".encode()
     try:
-        mounts = MOUNTS.read_text().splitlines()
+        mounts = MOUNTS.read_bytes().split(b"\n")  # names of places need not be UTF-8
     except OSError:  # not Linux
         return
-    for mount in mounts:
-        place, _, kind = mount.partition(" - ")
-        if place.split()[2] == number and kind.split()[0] in NETWORK:
-            raise OnNetworkDisk(file, kind.split()[0])
+    for mount in filter(None, mounts):
+        fields, _, rest = mount.partition(b" - ")
+        kind = rest.split()[0].decode()
+        if fields.split()[2] == number and kind in NETWORK:
+            raise OnNetworkDisk(file, kind)

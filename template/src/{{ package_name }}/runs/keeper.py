@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 BEAT = 5.0  # seconds between two signs of life
 LOOK = 0.05  # seconds at least between two looks: in a busy database something changes all the time
+PAUSE = 1.0  # seconds after a failure
 LEASE = 20.0  # seconds of silence after which a run may be taken over
 
 T = TypeVar("T")
@@ -134,7 +135,10 @@ class Keeper:
                 await self.ledger.store.changes(seen, max(0.0, next_beat - loop.time()))
             except DatabaseUnreachable as error:
                 logger.warning("no sign of life could be given: %s", error)
-                await asyncio.sleep(LOOK)
+                await asyncio.sleep(PAUSE)
+            except Exception:
+                logger.exception("no sign of life could be given")
+                await asyncio.sleep(PAUSE)
 
     def judge(self, held: Held, now: Run) -> None:
         """Let a run go if it is not ours any more, and stop it at its next superstep if that is wished."""

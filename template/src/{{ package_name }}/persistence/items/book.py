@@ -29,12 +29,13 @@ ONE_THREAD = replace(
 """The time is the store's. Positions are counted in each thread."""
 MANY_THREADS = replace(ONE_THREAD, position="integer")
 
+_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
 HEADS = "CREATE TABLE checkpoints (thread_id text, checkpoint_ns text, checkpoint_id text)"
 RUNS, QUESTIONS, AUDIT = "agent_runs", "agent_questions", "agent_audit"
 
-KEPT = 64  # of each kind, empty: some 70 kB each
+KEPT = 64  # of each kind, empty
+LARGEST = 100  # pages of 4 kB: one that has grown beyond is not kept, because it gives nothing back
 
-_TABLES = (RUNS, QUESTIONS, AUDIT, "checkpoints")
 _DUPLICATES = {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
 
 
@@ -52,15 +53,21 @@ class Book:
         for steps in VERSIONS.values():
             for _, statement in steps:
                 self._database.execute(_spelled(self._dialect, statement))
+        self._tables = [row["name"] for row in self._database.execute(_TABLES)]
 
     @property
     def changed(self) -> bool:
         """Whether a statement has changed anything."""
-        return self._database.total_changes > self._put
+        return self._database.total_changes != self._put  # which begins again at 2**31
+
+    @property
+    def pages(self) -> int:
+        """How many it has, of 4 kB."""
+        return int(self._database.execute("PRAGMA page_count").fetchone()[0])
 
     def clear(self) -> None:
         """Forget all rows."""
-        for table in _TABLES:
+        for table in self._tables:
             self._database.execute(f"DELETE FROM {table}")  # noqa: S608
         self._put = self._database.total_changes
 
@@ -92,12 +99,13 @@ class Book:
 
 
 class Books:
-    """Tables that are used again: to make them, and to read the statements, takes longer than to execute these."""
+    """Tables that are used again, by one thread: making them and parsing the statements takes longer than executing."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         """Make none yet; `now` is the store's clock."""
         self._now = now
         self._free: dict[bool, list[Book]] = {True: [], False: []}
+        self._closed = False
 
     @contextmanager
     def one(self, *, many: bool = False) -> Iterator[Book]:
@@ -108,13 +116,14 @@ class Books:
             yield book
         finally:
             book.clear()
-            if len(free) < KEPT:
+            if len(free) < KEPT and book.pages <= LARGEST and not self._closed:
                 free.append(book)
             else:
                 book.close()
 
     def close(self) -> None:
-        """Forget those that nobody uses."""
+        """Forget those that nobody uses, and the others when they are free."""
+        self._closed = True
         for free in self._free.values():
             while free:
                 free.pop().close()

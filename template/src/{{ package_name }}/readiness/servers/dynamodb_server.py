@@ -20,7 +20,7 @@ ENVIRONMENT = {
 """What a process needs that calls the server: credentials, which it does not look at."""
 
 # One request at a time: moto copies the table for each operation of a transaction, and undoes one by putting the copy
-# back. A copy shares the items, which a transaction replaces and does not change: else it would take seconds.
+# back. A copy shares the items, which Put and Delete replace and do not change (Update does): else it takes seconds.
 _PROGRAM = """
 import copy, sys, threading
 from moto.dynamodb.models.table import Table
