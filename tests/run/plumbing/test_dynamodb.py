@@ -219,8 +219,8 @@ def _cancelled(*reasons: str) -> ClientError:
     ("error", "text"),
     [
         (_cancelled("None", "TransactionConflict"), "TransactionConflict"),
-        (_cancelled("ThrottlingError"), "ThrottlingError"),
-        (ClientError({"Error": {"Code": "ThrottlingException"}}, "TransactWriteItems"), "ThrottlingException"),
+        (_cancelled("ThrottlingError"), r"it is throttled \(ThrottlingError\)"),
+        (ClientError({"Error": {"Code": "ThrottlingException"}}, "TransactWriteItems"), "it is throttled"),
         (EndpointConnectionError(endpoint_url="http://gone"), "Could not connect"),
         (ReadTimeoutError(endpoint_url="http://slow"), "Read timeout"),
     ],
@@ -247,5 +247,5 @@ async def test_what_passes_is_waited_out_and_not_for_ever(
         assert len(tokens) == 3
         assert len(set(tokens)) == 1  # by which DynamoDB knows what it has already done
         monkeypatch.setattr(tables, "transact_write_items", fails(float("inf")))
-        with pytest.raises(DatabaseUnreachable, match=f"dynamodb://.*: {text}"):
+        with pytest.raises(DatabaseUnreachable, match=f"dynamodb://.*: .*{text}"):
             await items.change(Change(puts={(STATE, "k"): b"v"}))

@@ -250,6 +250,8 @@ async def test_a_full_server_is_waited_for(settings: Settings, refused: asyncio.
             late = asyncio.create_task(store(saver, "t", found="x"))
             await refused.wait()
             assert not late.done()
+            async with open_checkpointer(url, settings=settings) as another:  # who looks what is wrong can do so
+                assert await list_threads(another, 10) == []
             client.config_set("maxmemory", "0")
             await late
             hasty = open_checkpointer(url, settings=settings.model_copy(update={"database_patience": 1.0}))

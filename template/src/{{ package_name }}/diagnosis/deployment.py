@@ -101,8 +101,8 @@ async def _runs(settings: AgentSettings, ledger: Ledger, ahead: float) -> AsyncI
         yield Finding(
             "abandoned runs",
             "wrong",
-            f"{_list(abandoned)}: their processes have died or are silent, and nobody has gone on. Start a worker, or "
-            f"type: {PROGRAM} resume {abandoned[0].thread_id}",
+            f"{_list(abandoned)}: their processes have died or are silent, and nobody has gone on. Type: "
+            f"{PROGRAM} resume {abandoned[0].thread_id}; where there is a queue, a worker does so",
         )
     stranded = await ledger.stranded(STRANDED, MOST)
     if stranded:

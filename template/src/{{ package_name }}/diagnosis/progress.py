@@ -82,7 +82,7 @@ def _waiting(status: ThreadStatus, lasts: float, ahead: float) -> Finding:
         if question.until:
             until = f"until {clock_time(question.until)}"
             if since(question.until, ahead) > 0:
-                until += " (its time is over; a worker does what APPROVAL_EXPIRY says)"
+                until += " (its time is over; the next purge, or a worker, does what APPROVAL_EXPIRY says)"
         asked.append(f"question {question.question_id} of node {question.node}, open {until}")
     return because(
         "warning",
@@ -106,5 +106,6 @@ def _abandoned(run: Run) -> Finding:
     crashes = f" Processes died with it {run.crashes} times before (RUN_CRASH_LIMIT)." if run.crashes else ""
     return wrong(
         f"its holder is gone: {describe(run.holder)} {state}, in attempt {run.attempt}, and nobody has gone on with "
-        f"it.{crashes} A worker does so within {lasted(LEASE + 5)}; or type: {PROGRAM} resume {run.thread_id}"
+        f"it.{crashes} Type: {PROGRAM} resume {run.thread_id}; where there is a queue, a worker does so within "
+        f"{lasted(LEASE + 5)}"
     )

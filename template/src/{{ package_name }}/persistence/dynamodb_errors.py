@@ -69,6 +69,7 @@ _PASSING = {
     "TransactionConflictException",
     "TransactionInProgressException",
 }
+_THROTTLED = re.compile("Throttl|Throughput|SlowDown|RequestLimit")
 _ACTION = re.compile(r"not authorized to perform: ([\w:]+)")
 
 
@@ -137,8 +138,9 @@ class BucketRefused(ProjectError):
 
     def __init__(self, where: str, place: Place, reason: str) -> None:
         super().__init__(
-            f"{where} keeps large values in the bucket {place.bucket}, which {reason}. Set bucket= in DATABASE_URL to "
-            f"a name that is free, and type: {PROGRAM} migrate; or let the role use the bucket"
+            f"{where} keeps large values in the bucket {place.bucket}, which {reason}. Let the role "
+            f"use the bucket, if there are threads already; or set bucket= in DATABASE_URL to a name that is free, and "
+            f"type: {PROGRAM} migrate"
         )
 
 
@@ -200,7 +202,8 @@ def reason_of(error: Any) -> str:  # Any: boto3 has no types
     text = code_of(error) if isinstance(error, ClientError) else str(error) or type(error).__name__
     if code_of(error) == CANCELLED:
         text = ", ".join(sorted(set(reasons_of(error)) - {"None"}))
-    return text.splitlines()[0].rstrip(".")
+    line = text.splitlines()[0].rstrip(".")
+    return f"it takes no more requests, it is throttled ({line})" if _THROTTLED.search(line) else line
 
 
 def mended(error: Exception, where: str, place: Place) -> Exception:

@@ -165,7 +165,7 @@ class Rounds:
         if not self.requests:
             raise StopAsyncIteration
         if asyncio.get_running_loop().time() + self._pause > self._deadline:
-            raise DatabaseUnreachable(self._client.where, "it takes no more requests: the table is throttled")
+            raise DatabaseUnreachable(self._client.where, "it takes no more requests, it is throttled")
         await asyncio.sleep(self._pause * random.uniform(0.5, 1))  # noqa: S311 - spreads the processes
         self._pause = min(max(self._pause * 2, PAUSE), 1.0)
         return self

@@ -166,8 +166,11 @@ class ValkeyItems:
     async def owner(self, program: str) -> str:
         """Return whose prefix it is: this program's, if it is nobody's yet."""
         key = self._prefix + "owner"
-        await self.patiently(lambda: self._client.set(key, program, nx=True))
-        return _text(await self.patiently(lambda: self._client.get(key)))
+        found = await self.patiently(lambda: self._client.get(key))  # a full server answers, and takes nothing
+        if found is None:
+            await self.patiently(lambda: self._client.set(key, program, nx=True))
+            found = await self.patiently(lambda: self._client.get(key))
+        return _text(found)
 
     async def patiently(self, call: Callable[[], Awaitable[T]]) -> T:
         """Return what a call returns, which is repeated while the server is away. Raises DatabaseUnreachable."""

@@ -10,9 +10,9 @@ class NotPersistent(ProjectError):
     def __init__(self, where: str, found: str) -> None:
         says = f"has appendonly {found}" if found else "does not say whether it keeps what it is given"
         super().__init__(
-            f"{where} {says}: a restart would lose every thread. Set appendonly to yes in its configuration and type"
-            " CONFIG SET appendonly yes, or, if the service that runs it persists in another way, add"
-            f" ?{PERSISTENCE}={MANAGED} to DATABASE_URL"
+            f"{where} {says}: a restart would lose every thread. Type CONFIG SET appendonly yes while it runs (started"
+            " with that for the first time, it forgets what its snapshot has), then set it in its configuration; or, if"
+            f" the service that runs it persists in another way, add ?{PERSISTENCE}={MANAGED} to DATABASE_URL"
         )
 
 

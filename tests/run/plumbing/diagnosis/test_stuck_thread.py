@@ -48,7 +48,7 @@ def test_it_waits_for_an_answer(server: Shell, doctor: Doctor, connection: psyco
     assert re.match(rf"waits for an answer since \d s: question {row[0]} of node approve, open until ", text)
     assert "acme-agent answer t" in text
     connection.execute("UPDATE agent_questions SET until = now() - interval '1 hour'")
-    assert "its time is over; a worker does what APPROVAL_EXPIRY says" in doctor.cause("t")[1]
+    assert "its time is over; the next purge, or a worker, does what APPROVAL_EXPIRY says" in doctor.cause("t")[1]
 
 
 def test_its_holder_has_died(server: Shell, doctor: Doctor, client: Client, database: str) -> None:

@@ -163,12 +163,13 @@ async def test_a_longer_outage_fails_the_run_where_it_is_and_resume_goes_on_from
     caplog.set_level("DEBUG")
     repair = AsyncExitStack()
     lost_at = 0.0
-    begun = asyncio.Event()
+    begun, lost = asyncio.Event(), asyncio.Event()
 
     async def happening(thread: str, node: str) -> None:
         nonlocal lost_at
         if (thread, node) == ("b", "n2"):
             begun.set()
+            await lost.wait()  # else it may be over by the time at which a server is stopped
         if (thread, node) != ("a", "n3") or lost_at:
             return
         await begun.wait()
@@ -181,6 +182,7 @@ async def test_a_longer_outage_fails_the_run_where_it_is_and_resume_goes_on_from
         else:
             line.cut()
             repair.callback(line.mend)
+        lost.set()
 
     async with Line(own_database).laid() as line, AsyncExitStack() as stack:
         url = line.url if outage == "cut off" else own_database
