@@ -41,7 +41,7 @@ class Client:
                 self.accepted.append(status.run_id)
             except WrongRequest as error:  # the thread waits for an answer by now: once more when it has it
                 self.refused[str(error).replace(case.thread, "ID")] += 1
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(0.2)  # as a person would
                 continue
             except DatabaseUnreachable:  # it was accepted, or it was not: the thread's state will tell
                 self.refused["database away"] += 1

@@ -50,7 +50,7 @@ def database(backend: str) -> Iterator[Database]:
         from acme_agent.readiness.servers.valkey_server import held_server
 
         with held_server() as (url, server):
-            yield Valkey(url, server)
+            yield Stoppable(url, server)
     elif backend == "dynamodb":
         from acme_agent.readiness.servers import dynamodb_server
         from acme_agent.readiness.servers.dynamodb_fixtures import url_at
@@ -58,7 +58,7 @@ def database(backend: str) -> Iterator[Database]:
         os.environ.update(dynamodb_server.ENVIRONMENT)  # credentials that are none, for the workers as well
         os.environ["DATABASE_TIMEOUT"] = PATIENCE
         with dynamodb_server.held_server() as (endpoint, server):
-            yield Moto(url_at(endpoint), server)
+            yield Stoppable(url_at(endpoint), server, AWAY)
     else:
         with tempfile.TemporaryDirectory() as folder:
             yield File(Path(folder))
@@ -98,39 +98,21 @@ class Postgres:
             connection.execute(_LISTENERS)
 
 
-class Valkey:
-    """A server that is killed and started again."""
+class Stoppable:
+    """A server that goes away: Valkey is killed and started again; moto, which keeps nothing, is frozen."""
 
     kinds: tuple[str, ...] = ("crash", "crash")
 
-    def __init__(self, url: str, server: Server) -> None:
+    def __init__(self, url: str, server: Server, away: float = 0.0) -> None:
         self.url = url
         self._server = server
+        self._away = away  # seconds
 
     def restart(self, mode: Literal["fast", "immediate"]) -> None:
-        """Return when it takes connections again, with what its append-only file has."""
+        """Return when it answers again: Valkey with what its append-only file has, moto what was asked meanwhile."""
         del mode
         self._server.order("away")
-        self._server.order("back")
-
-    def cut_listeners(self) -> None:
-        """Do nothing: nobody listens."""
-
-
-class Moto:
-    """DynamoDB and S3, which answer nobody for a while: what plays them keeps nothing, so it is frozen."""
-
-    kinds: tuple[str, ...] = ("crash", "crash")
-
-    def __init__(self, url: str, server: Server) -> None:
-        self.url = url
-        self._server = server
-
-    def restart(self, mode: Literal["fast", "immediate"]) -> None:
-        """Return when it answers again, also what was asked meanwhile."""
-        del mode
-        self._server.order("away")
-        time.sleep(AWAY)
+        time.sleep(self._away)
         self._server.order("back")
 
     def cut_listeners(self) -> None:

@@ -6,7 +6,6 @@ the disk holds at that moment. Needs root and loop devices.
 
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,12 +30,7 @@ def mounted(image: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        for _ in range(50):  # a program that has just been killed may be there still
-            if subprocess.run(["umount", str(folder)], capture_output=True, check=False).returncode == 0:
-                break
-            time.sleep(0.1)
-        else:
-            _call("umount", "--lazy", str(folder))
+        _call("umount", str(folder))
         folder.rmdir()
 
 

@@ -43,7 +43,7 @@ async def test_a_task_that_is_over_and_one_that_fails_are_ended_too() -> None:
 async def forgetful() -> None:
     """Go on though it is cancelled."""
     with suppress(asyncio.CancelledError):
-        await asyncio.sleep(5)
+        await asyncio.Event().wait()
 
 
 async def test_a_forgotten_cancellation_is_heeded_also_under_anyio() -> None:

@@ -4,9 +4,12 @@ import sys
 import traceback
 
 import pytest
+from acme_agent.agent import AgentSettings
+from acme_agent.diagnosis.place import place
 from acme_agent.persistence import BadDatabaseUrl, LibraryMissing
 from acme_agent.persistence.sqlite_url import sqlite_path
 from acme_agent.persistence.urls import describe, module_of, normalise
+from pydantic import SecretStr
 
 PASSWORD = "s3cr3t-Pa55w0rd"
 
@@ -116,3 +119,21 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "redis.asyncio", None)
     with pytest.raises(LibraryMissing, match=r"module redis\.asyncio is not installed.*uv sync"):
         module_of("valkey")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (f"redis://u:{PASSWORD}@h/0?prefix=x", "redis://u@h/0?prefix=x;"),
+        (
+            "dynamodb://agent?region=eu-west-1&bucket=abc&prefix=x",
+            "dynamodb://agent?region=eu-west-1&bucket=abc&prefix=x;",
+        ),
+        (f"postgresql://u@h/d?password={PASSWORD}", "postgresql://u@h/d;"),
+    ],
+    ids=["of valkey", "of dynamodb", "of postgres"],
+)
+async def test_a_place_is_shown_as_a_whole_and_without_secrets(url: str, shown: str) -> None:
+    found = await place(AgentSettings(_env_file=None, database_url=SecretStr(url)), None)
+    assert shown in found.text
+    assert PASSWORD not in found.text

@@ -107,7 +107,7 @@ async def test_leases_are_kept_again_after_an_outage(settings: Settings, caplog:
                 while caplog.text.count("no sign of life could be given") < 3:  # noqa: ASYNC110 - the log tells
                     await asyncio.sleep(0.05)
                 await asyncio.to_thread(server.order, "back")
-                while (found := await ledger.find("r")) and found.silent > 0.5:  # noqa: ASYNC110
+                while (found := await ledger.find("r")) and found.silent > 0.5:  # noqa: ASYNC110 - and the ledger
                     await asyncio.sleep(0.05)
             await keeper.close()
 

@@ -19,9 +19,9 @@ FIND_THREAD = "SELECT 1 FROM checkpoints WHERE thread_id = ? LIMIT 1"
 async def place(settings: AgentSettings, found: Place | None) -> Finding:
     """Say where the threads are kept, so that two processes can be compared. None: nobody was asked."""
     if found is None and not is_embedded(settings.checkpoint_url):
-        where = describe(settings.checkpoint_url)
-        if not has_queue(settings.checkpoint_url):  # PostgreSQL's parameters may be secret
-            where += "".join(settings.checkpoint_url.partition("?")[1:])
+        url = normalise(settings.checkpoint_url)
+        # Parameters tell places apart, too; PostgreSQL's may be secret, and it has an identity instead.
+        where = describe(url) + ("" if has_queue(url) else "".join(url.partition("?")[1:]))
         return fine("place", f"{where}; every process must have the same DATABASE_URL")
     if found is None:
         path = await asyncio.to_thread(sqlite_path(normalise(settings.checkpoint_url)).resolve)
