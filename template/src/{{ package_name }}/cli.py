@@ -12,6 +12,7 @@ from dotenv import load_dotenv
 from pydantic import ValidationError
 
 from . import maintenance
+from .abandoned import resume_abandoned
 from .agent import AgentSettings, check, new_input
 from .display import Display, JsonLines, Lines, show_rows, summary
 from .errors import PROGRAM, ProjectError
@@ -77,8 +78,21 @@ def run(
 
 
 @app.command()
-def resume(thread: Thread, as_json: AsJson = False) -> None:
+def resume(
+    thread: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="The thread's id, as `threads` lists it.")
+    ] = None,
+    abandoned: Annotated[
+        bool, typer.Option("--abandoned", help="Go on with every run that nobody executes any more, instead of one.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Go on with a run that stopped in the middle."""
+    if abandoned == (thread is not None):
+        raise ProjectError(f"name one thread, `{PROGRAM} resume ID`, or all that are abandoned, `--abandoned`")
+    if thread is None:
+        resume_abandoned(as_json=as_json)
+        return
     id_ = thread_id(thread)
     settings = load_settings()
     check(settings)  # a node that cannot work would end the run for good

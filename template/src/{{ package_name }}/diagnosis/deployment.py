@@ -102,7 +102,7 @@ async def _runs(settings: AgentSettings, ledger: Ledger, ahead: float) -> AsyncI
             "abandoned runs",
             "wrong",
             f"{_list(abandoned)}: their processes have died or are silent, and nobody has gone on. Type: "
-            f"{PROGRAM} resume {abandoned[0].thread_id}; where there is a queue, a worker does so",
+            f"{PROGRAM} resume --abandoned; where there is a queue, a worker does so",
         )
     stranded = await ledger.stranded(STRANDED, MOST)
     if stranded:

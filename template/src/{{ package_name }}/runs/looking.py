@@ -7,11 +7,12 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.types import StateSnapshot
 
-from ..persistence import Ledger, Question, list_threads
+from ..persistence import Ledger, Question, Run, list_threads
 from . import errors
 from .compatibility import snapshot_of
 from .execution import Graph
-from .status import ThreadStatus, read_status, status_of_run
+from .recovery import STRANDED
+from .status import ThreadStatus, is_abandoned, read_status, status_of_run
 from .threads import ThreadId, thread_id
 
 
@@ -57,6 +58,14 @@ class Looking:
     async def waiting(self, limit: int = 20) -> list[Question]:
         """Return the questions that wait for an answer, the oldest first."""
         return await self.ledger.open_questions(limit)
+
+    async def abandoned(self, limit: int = 1000) -> list[Run]:
+        """Return the runs that nobody executes any more: their processes have died, or did before they began.
+
+        On another machine than the process was, that is known after 20 seconds (LEASE).
+        """
+        dead = [run for run in await self.ledger.lost(0.0, limit) if is_abandoned(run)]
+        return dead + await self.ledger.stranded(STRANDED, limit)
 
     async def history(self, thread: str, *, before: str | None = None, limit: int = 20) -> list[StateSnapshot]:
         """Return the thread's checkpoints, newest first, older than the checkpoint `before`.
