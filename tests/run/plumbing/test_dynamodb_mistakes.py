@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from contextlib import closing
 from typing import Any
 
 import boto3  # type: ignore[import-untyped] # without stubs
@@ -51,6 +52,11 @@ def test_a_url_that_cannot_be_used_says_why(rest: str, reason: str) -> None:
         normalise(f"dynamodb://{rest}")
     assert SECRET not in str(caught.value)
     assert "DATABASE_URL to dynamodb://agent?region=eu-west-1&bucket=agent-values" in str(caught.value)
+
+
+@pytest.mark.parametrize("region", ["us-gov-west-1", "ap-southeast-7", "mx-central-1", "eusc-de-east-1"])
+def test_a_region_of_aws_is_taken(region: str) -> None:
+    assert place_of(normalise(f"dynamodb://table?region={region}&bucket=name")).region == region
 
 
 def test_a_url_is_shown_as_the_table_alone() -> None:
@@ -130,6 +136,7 @@ async def test_without_credentials_it_says_where_they_belong(
     ("code", "operation", "kind", "says"),
     [
         ("AccessDeniedException", "TransactWriteItems", ActionDenied, "dynamodb:PutItem on the table table"),
+        ("AccessDenied", "AssumeRoleWithWebIdentity", ActionDenied, "role's trust policy name what it runs as"),
         ("AccessDenied", "PutObject", ActionDenied, "s3:PutObject on the bucket name"),
         ("UnrecognizedClientException", "GetItem", CredentialsRefused, "UnrecognizedClientException. Renew them"),
         ("InvalidSignatureException", "GetItem", CredentialsRefused, "clock by NTP"),
@@ -171,6 +178,57 @@ async def test_a_bucket_that_may_not_be_used_is_told_from_a_missing_one(
     answer["Error"]["Code"] = "301"
     with pytest.raises(BucketRefused, match="is not in eu-west-1"):
         await migrate(dynamodb_url, settings=settings)
+
+
+async def test_a_bucket_in_another_region_is_refused(
+    dynamodb_endpoint: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """boto3 would follow AWS there without a word, and with it the values of all threads."""
+    endpoint = f"http://{dynamodb_endpoint.rpartition('/')[2]}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)  # and not in the URL, as with AWS
+    with closing(boto3.client("s3", region_name="us-west-2")) as client:
+        client.create_bucket(Bucket="far-away", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+    with pytest.raises(BucketRefused, match="is in us-west-2 and not in eu-west-1"):
+        await migrate("dynamodb://near?region=eu-west-1&bucket=far-away", settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("times", "end"), [(2, ""), (99, " is OFF: aws dynamodb update-continuous-backups switches it on")]
+)
+async def test_what_is_new_takes_its_time(
+    times: int, end: str, dynamodb_endpoint: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table whose backups are still being enabled, and a bucket that not every server of S3 knows yet."""
+    real, calls = driver._connect, list[str]()
+
+    def connect(*place: Any) -> Any:
+        clients = real(*place)
+        tables, objects = clients
+        recover, look, block = tables.update_continuous_backups, objects.head_bucket, objects.put_public_access_block
+
+        def called(name: str, call: Any, error: str, fails: range) -> Any:
+            def calling(**parameters: Any) -> Any:
+                calls.append(name)
+                if calls.count(name) - 1 in fails:
+                    raise ClientError({"Error": {"Code": error}}, name)
+                return call(**parameters)
+
+            return calling
+
+        tables.update_continuous_backups = called(
+            "recover", recover, "ContinuousBackupsUnavailableException", range(times)
+        )
+        objects.head_bucket = called("look", look, "404", range(1, 3))  # the first one says so by itself
+        objects.put_public_access_block = called("block", block, "", range(0))
+        return clients
+
+    monkeypatch.setattr(driver, "_connect", connect)
+    name = f"late-{times}"
+    url = f"dynamodb://{name}?region=eu-west-1&bucket={name}&endpoint={dynamodb_endpoint}"
+    lines = await migrate(url, settings=settings, wait=3)
+    assert f"point-in-time recovery of {name}{end}" in lines
+    assert f"block of public access to {name}" in lines
+    assert calls.index("block") > [place for place, call in enumerate(calls) if call == "look"][3]
 
 
 @pytest.mark.parametrize("silent", [False, True])

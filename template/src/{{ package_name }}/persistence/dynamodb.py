@@ -38,6 +38,7 @@ from .items.keys import INDEX, STAMP, parts
 LARGE = 32_000  # bytes; DynamoDB takes 400 kB, at the price of 1 kB each, and 100 items together may have 4 MB
 MOST = 100  # items of a transaction
 BATCH = 25  # items that are written at once without a transaction
+ANNOUNCED = 1.0  # seconds that a change may take to be announced, which is then made: who does not hear of it looks
 LOOK = 0.5  # seconds between two looks for changes of other processes; each costs a read
 
 _REFUSED = {"ValidationException", "ValidationError"}
@@ -141,7 +142,8 @@ class DynamodbItems:
             "ReturnValues": "UPDATED_NEW",
         }
         with suppress(ProjectError):
-            count = int((await self._client.table("update_item", **self._table, **add))["Attributes"]["n"]["N"])
+            answer = await self._client.table("update_item", ANNOUNCED, **self._table, **add)
+            count = int(answer["Attributes"]["n"]["N"])
             if count == self._count + 1:  # else others have announced something, too
                 self._count = count
 
@@ -153,9 +155,13 @@ class DynamodbItems:
             raise CheckpointRefused(_thread(change), TooManyItems(len(together)), "DynamoDB")
         _stamp(together)
         await self._write({"PutRequest": {"Item": operations[key]["Put"]["Item"]}} for key in ahead)
-        if failed := await self._transact(change, together):
-            lines = [key for key in ahead if key[0].startswith("audit:")]  # values do no harm; these would be read
-            await self._write({"DeleteRequest": {"Key": self._reader.id(key)}} for key in lines)
+        try:
+            failed = await self._transact(change, together)
+        except CheckpointRefused:
+            await self._take_back(ahead, objects)
+            raise
+        if failed:
+            await self._take_back(ahead, objects)
             return failed
         old = self._reader.known([*change.puts, *(key for key in change.drops if key not in after)])
         for key, name in objects.items():
@@ -163,6 +169,14 @@ class DynamodbItems:
         await self._client.forget(old)
         await self._drop(after)
         return None
+
+    async def _take_back(self, ahead: Iterable[Key], objects: dict[Key, str]) -> None:
+        """Drop what was stored ahead of a change that is not made, but for values that do no harm.
+
+        The lines of an audit would be read; and of a value whose object goes now, the item would lead to nothing.
+        """
+        some = [key for key in ahead if key in objects or key[0].startswith("audit:")]
+        await self._write({"DeleteRequest": {"Key": self._reader.id(key)}} for key in some)
 
     def _operations(self, change: Change, objects: dict[Key, str]) -> dict[Key, Answer]:
         """Return the parts of a transaction, in the order of the change."""
@@ -199,7 +213,8 @@ class DynamodbItems:
     async def _clear(self, partition: str) -> None:
         """Drop the items of a partition in the order of their keys, and their objects."""
         found = {(partition, item["k"]["S"]): item for item in await self._reader.query(Span(partition, bare=True))}
-        await self._drop(found, {key: item["s"]["S"] for key, item in found.items() if "s" in item})
+        objects = {key: item["s"]["S"] for key, item in found.items() if "s" in item}
+        await self._drop(found, objects)
 
     async def _drop(self, keys: Iterable[Key], objects: Mapping[Key, str] | None = None) -> None:
         """Drop items, all of a kind before any of the next one: who is killed in between leaves no kind half gone."""
@@ -207,7 +222,10 @@ class DynamodbItems:
             some = list(kind)
             await self._write({"DeleteRequest": {"Key": self._reader.id(key)}} for key in some)
             known = self._reader.known(some)
-            await self._client.forget(known if objects is None else [objects[key] for key in some if key in objects])
+            if objects is None:
+                await self._client.forget(known)
+            else:
+                await self._client.forget([objects[key] for key in some if key in objects], at_all=False)
 
     async def _write(self, requests: Iterable[Answer]) -> None:
         """Write items that need not be written together."""
@@ -215,7 +233,7 @@ class DynamodbItems:
         for start in range(0, len(left), BATCH):
             async for round_ in Rounds(self._client, {self._client.place.table: left[start : start + BATCH]}):
                 answer = await self._client.table("batch_write_item", RequestItems=round_.requests)
-                round_.requests = answer.get("UnprocessedItems") or {}
+                round_.go_on_with(answer.get("UnprocessedItems") or {}, self._client.place.table)
 
     @asynccontextmanager
     async def _turn(self, expected: Iterable[Key]) -> AsyncIterator[None]:
@@ -242,7 +260,12 @@ async def open_saver(url: str, settings: Settings, serde: JsonPlusSerializer) ->
 
 
 def _apart(change: Change, operations: dict[Key, Answer]) -> tuple[set[Key], list[Key]]:
-    """Return what of a large change is stored before the transaction, and what is dropped after it."""
+    """Return what of a large change is stored before the transaction, and what is dropped after it.
+
+    What only drops items, and expects nothing, is no step for anybody, and without a transaction half as dear.
+    """
+    if not change.puts and not change.expects:
+        return set(), list(operations)
     if len(operations) <= MOST:
         return set(), []
     ahead = {key for key in change.puts if key not in change.expects and _stands_alone(key)}

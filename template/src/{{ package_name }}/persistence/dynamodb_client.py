@@ -5,6 +5,7 @@ token by which DynamoDB knows it again, and is made once though its answer was l
 """
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable
@@ -21,10 +22,12 @@ from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[impor
 
 from ..errors import ProjectError
 from ..settings import Settings
-from .dynamodb_errors import GONE, code_of, mended, passes, reason_of
+from .dynamodb_errors import DENIED, GONE, ActionDenied, blips, code_of, mended, passes, reason_of
 from .dynamodb_url import Place, place_of
 from .errors import DatabaseUnreachable
 from .urls import describe
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Answer = dict[str, Any]  # Any: boto3 has no types
@@ -51,13 +54,14 @@ class Client:
         self.place = place_of(url)
         self.patience = settings.database_timeout  # seconds that a call is repeated; `open_client` raises it
         self.trouble = ""  # why a call is repeated at this moment
+        self._has_worked = False  # so that its credentials are there, and what hinders their renewal passes
         self.ahead = 0.0  # seconds that the servers' clock is ahead of this machine's, if it is far off
         self._clients = clients
         self._threads = threads
 
-    async def table(self, operation: str, **parameters: Any) -> Answer:
+    async def table(self, operation: str, patience: float | None = None, /, **parameters: Any) -> Answer:
         """Call an operation of DynamoDB."""
-        return await self.patiently(partial(getattr(self._clients.tables, operation), **parameters))
+        return await self.patiently(partial(getattr(self._clients.tables, operation), **parameters), patience)
 
     async def bucket(self, operation: str, **parameters: Any) -> Answer:
         """Call an operation of S3 on the bucket."""
@@ -85,12 +89,24 @@ class Client:
                 return None
             raise
 
-    async def forget(self, names: list[str]) -> None:
-        """Delete objects to which no item leads, or let them lie if that cannot be done."""
+    async def forget(self, names: list[str], *, at_all: bool = True) -> None:
+        """Delete objects to which no item leads, or log that they lie there still.
+
+        With `at_all=False`, for who was asked to delete, raises ActionDenied if the role may not.
+        """
         for start in range(0, len(names), DELETED):
             objects = [{"Key": name} for name in names[start : start + DELETED]]
-            with suppress(ProjectError, ClientError):
-                await self.bucket("delete_objects", Delete={"Objects": objects, "Quiet": True})
+            try:
+                answer = await self.bucket("delete_objects", Delete={"Objects": objects, "Quiet": True})
+                left = {str(error.get("Code")) for error in answer.get("Errors", ())}  # of some of them, in a success
+                if left & DENIED:
+                    raise ActionDenied(self.where, self.place, "s3:DeleteObject")
+                if left:
+                    logger.warning("objects of the bucket %s stay: %s", self.place.bucket, ", ".join(sorted(left)))
+            except (ProjectError, ClientError) as error:
+                if not at_all and isinstance(error, ActionDenied):
+                    raise
+                logger.warning("objects of the bucket %s stay: %s", self.place.bucket, error)
 
     async def patiently(self, call: Callable[[], T], patience: float | None = None) -> T:
         """Return what a call returns, which is repeated while what is wrong with it may pass."""
@@ -100,15 +116,16 @@ class Client:
         while True:
             try:
                 found = await loop.run_in_executor(self._threads, call)
-            except (BotoCoreError, ClientError) as error:
-                if not passes(error) or loop.time() + pause > deadline:
+            except (BotoCoreError, ClientError, RuntimeError) as error:  # the last one: see `blips`
+                may_pass = passes(error) or (self._has_worked and blips(error))
+                if not may_pass or loop.time() + pause > deadline:
                     better = mended(error, self.where, self.place)
                     if better is error:
                         raise
                     raise better from error
                 self.trouble = reason_of(error)
             else:
-                self.trouble = ""
+                self.trouble, self._has_worked = "", True
                 self._set_clock(found)
                 return found
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads the processes

@@ -51,8 +51,9 @@ _BAD_CREDENTIALS = {
     "SignatureDoesNotMatch",
     "UnrecognizedClientException",
 }
-_DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedAccess"}
+DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedAccess"}
 _PASSING = {
+    "ContinuousBackupsUnavailableException",
     "InternalServerError",
     "LimitExceededException",
     "ProvisionedThroughputExceeded",
@@ -98,8 +99,13 @@ class ActionDenied(ProjectError):
     """The role may not do what has to be done."""
 
     def __init__(self, where: str, place: Place, action: str) -> None:
-        of = f"the bucket {place.bucket}" if action.startswith("s3:") else f"the table {place.table}"
-        super().__init__(f"AWS denies {action} on {of}, for {where}. Add it to the role's policy, then go on")
+        of = {
+            "s3": f"on the bucket {place.bucket}, for {where}. Add it to the role's policy",
+            "sts": f"to this process, for {where}. Let the role's trust policy name what it runs as",
+            "kms": f"on the key of the table or the bucket, for {where}. Add it to the key's policy and to the role's",
+        }
+        usual = f"on the table {place.table}, for {where}. Add it to the role's policy"
+        super().__init__(f"AWS denies {action} {of.get(action.partition(':')[0], usual)}, then go on")
 
 
 class TableMissing(SchemaMissing):
@@ -197,6 +203,12 @@ def passes(error: Exception) -> bool:
     return code_of(error) in _PASSING or status >= 500
 
 
+def blips(error: Exception) -> bool:
+    """Tell whether credentials that were there could not be renewed at this moment."""
+    still_old = isinstance(error, RuntimeError) and "credentials" in str(error)  # botocore has no class for it
+    return still_old or isinstance(error, CredentialRetrievalError)
+
+
 def reason_of(error: Any) -> str:  # Any: boto3 has no types
     """Return what is wrong, in a line."""
     text = code_of(error) if isinstance(error, ClientError) else str(error) or type(error).__name__
@@ -217,9 +229,9 @@ def mended(error: Exception, where: str, place: Place) -> Exception:
         found = CredentialsMissing(where, str(error).rstrip("."))
     elif isinstance(error, BotoCoreError) or passes(error):
         found = DatabaseUnreachable(where, reason_of(error))
-    elif code in _BAD_CREDENTIALS:
+    elif code in _BAD_CREDENTIALS or blips(error):
         found = CredentialsRefused(where, code)
-    elif code in _DENIED:
+    elif code in DENIED:
         found = ActionDenied(where, place, _action(error))
     elif code == "ResourceNotFoundException":
         found = TableMissing(where, place)
@@ -233,4 +245,6 @@ def _action(error: Any) -> str:  # Any: boto3 has no types
     if named:
         return named[1]
     operation = str(error.operation_name)
+    if operation.startswith("AssumeRole"):
+        return f"sts:{operation}"
     return f"s3:{operation}" if operation in {"PutObject", "GetObject", "DeleteObjects"} else f"dynamodb:{operation}"

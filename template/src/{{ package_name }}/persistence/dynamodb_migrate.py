@@ -62,7 +62,7 @@ async def _check_table(client: Client) -> None:
 
 async def _check_bucket(client: Client) -> None:
     try:
-        await client.bucket("head_bucket")
+        found = (await client.bucket("head_bucket")).get("BucketRegion")
     except ActionDenied as denied:
         raise BucketRefused(client.where, client.place, _REFUSED) from denied
     except ClientError as error:  # an answer to HEAD has no text, and so no name of what is wrong
@@ -71,9 +71,14 @@ async def _check_bucket(client: Client) -> None:
             raise BucketMissing(client.where, client.place) from error
         if code == "403":
             raise BucketRefused(client.where, client.place, _REFUSED) from error
-        if code in {"301", "400", "PermanentRedirect"}:
+        if code == "400":
+            raise BucketRefused(client.where, client.place, "AWS does not show (400)") from error
+        if code in {"301", "PermanentRedirect"}:
             raise BucketRefused(client.where, client.place, f"is not in {client.place.region}") from error
         raise
+    # boto3 follows the redirection to another region without a word.
+    if found and found != client.place.region and not client.place.endpoint:
+        raise BucketRefused(client.where, client.place, f"is in {found} and not in {client.place.region}")
 
 
 async def _check_owner(client: Client) -> None:
@@ -116,8 +121,10 @@ async def _make_table(client: Client, wait: float) -> list[str]:
         if loop.time() > deadline:
             raise MigrationBusy(client.where, wait)
         await asyncio.sleep(POLL)
-    if done and await _succeeds(client.table("update_continuous_backups", TableName=name, **_RECOVERY)):
-        done.append(f"point-in-time recovery of {name}")
+    if done:  # it cannot be had for a while after a table was made
+        left = max(1.0, deadline - loop.time())
+        switched = client.table("update_continuous_backups", left, TableName=name, **_RECOVERY)
+        done.append(f"point-in-time recovery of {name}" if await _succeeds(switched) else _OFF.format(table=name))
     return done
 
 
@@ -141,6 +148,10 @@ async def _make_bucket(client: Client, wait: float) -> list[str]:
             break
         if loop.time() > deadline:
             raise MigrationBusy(client.where, wait)
+        await asyncio.sleep(POLL)
+    while not await _succeeds(_check_bucket(client)):  # one that was just made may be unknown for a while
+        if loop.time() > deadline:
+            break
         await asyncio.sleep(POLL)
     done = [f"bucket {client.place.bucket}"]
     if await _succeeds(client.bucket("put_public_access_block", PublicAccessBlockConfiguration=_PRIVATE)):
@@ -168,4 +179,5 @@ _RECOVERY: Answer = {"PointInTimeRecoverySpecification": {"PointInTimeRecoveryEn
 _PRIVATE: Answer = dict.fromkeys(
     ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True
 )
+_OFF = "point-in-time recovery of {table} is OFF: aws dynamodb update-continuous-backups switches it on"
 _REFUSED = "belongs to another account, or the role has no s3:ListBucket for it"

@@ -2,7 +2,8 @@
 
 What a transaction changes is not seen in one moment: a reader may find one item as it was before, and one as it is
 after. A ledger's page must not be read so, for it would be written back so. Hence its stamp says with which change it
-was stored and what else that has changed in the partition, and who finds something else looks once more.
+was stored and what else that has changed in the partition, and who finds something else looks once more. A transaction
+that reads is one moment: it is asked where the others' looks do not tell what is gone from what is not there yet.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from .items.keys import STAMP
 LONGEST_PARTITION, LONGEST_KEY = 2048, 1024  # bytes
 GOT = 100  # items that DynamoDB gets at once
 REMEMBERED = 10_000  # items in the bucket, of those that were read last
-LOOKS = 20  # at a page, before it is taken as it is: somebody has changed it by hand
+LOOKS = 20  # at a page, before a transaction tells whether somebody has changed it by hand
 PAUSE = 0.05  # seconds between two of them, about
 
 
@@ -57,6 +58,8 @@ class Reader:
         wanted, lost = list(dict.fromkeys(keys)), set[str]()
         while True:
             found = await self._fetched(wanted)
+            if 0 < len(found) < len(wanted):  # the others are perhaps not there yet
+                found |= await self._snapshot([key for key in wanted if key not in found])
             if 0 < len(found) < len(wanted):  # what is there was perhaps read before the others went
                 found = await self._fetched(list(found))
             objects = await self._loaded(found.values(), lost)
@@ -69,12 +72,18 @@ class Reader:
         first = [span for span in spans if span.first <= STAMP < span.last]
         then = [span for span in spans if span not in first]
         looks, lost = 0, set[str]()
+        deadline = asyncio.get_running_loop().time() + self._client.patience
         while True:
             found = dict[Span, list[Answer]]()
             for some in (first, then):
                 found |= zip(some, await asyncio.gather(*map(self.query, some)), strict=True)
             looks += 1
-            if looks < LOOKS and not all(_is_whole(span.partition, found) for span in first):
+            halves = [span.partition for span in first if not _is_whole(span.partition, found)]
+            if looks >= LOOKS:
+                halves = [partition for partition in halves if not await self._is_by_hand(partition)]
+            if halves:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise DatabaseUnreachable(self._client.where, "a transaction stays half visible")
                 await asyncio.sleep(PAUSE * random.uniform(0.5, 1.5))  # noqa: S311 - spreads the processes
                 continue
             whole = [item for span, items in found.items() if not span.bare for item in items]
@@ -86,8 +95,9 @@ class Reader:
                 ]
 
     async def query(self, span: Span) -> list[Answer]:
-        """Return the items of a span, as the table has them."""
+        """Return the items of a span, as the table has them. Raises NameTooLong."""
         found: list[Answer] = []
+        self._checked(span.first, LONGEST_KEY)
         condition, values = _condition(span)
         parameters: Answer = {
             "TableName": self._client.place.table,
@@ -125,6 +135,29 @@ class Reader:
             self.note(key, item)
         return found
 
+    async def _snapshot(self, keys: list[Key]) -> dict[Key, Answer]:
+        """Return the items that are there, in one moment for each hundred of them."""
+        table, found = self._client.place.table, dict[Key, Answer]()
+        for start in range(0, len(keys), GOT):
+            some = keys[start : start + GOT]
+            gets = [{"Get": {"TableName": table, "Key": self.id(key)}} for key in some]
+            answer = await self._client.table("transact_get_items", TransactItems=gets)
+            for key, response in zip(some, answer["Responses"], strict=True):
+                if response.get("Item"):
+                    found[key] = response["Item"]
+                    self.note(key, response["Item"])
+        return found
+
+    async def _is_by_hand(self, partition: str) -> bool:
+        """Tell whether a partition is not as its stamp says at any one moment, so that no look will find it whole."""
+        stamp = (await self._snapshot([(partition, STAMP)])).get((partition, STAMP), {})
+        marks = [mark["S"] for mark in stamp.get("w", {}).get("L", [])]
+        found = await self._snapshot([(partition, STAMP), *((partition, mark[1:]) for mark in marks)])
+        if found.get((partition, STAMP), {}).get("t") != stamp.get("t"):
+            return False  # it has moved on
+        items = {Span(partition): [item for key, item in found.items() if key[0] == partition]}
+        return not _is_whole(partition, items)
+
     async def _chunk(self, keys: list[Key]) -> list[Answer]:
         table = self._client.place.table
         wanted: Answer = {table: {"Keys": list(map(self.id, keys)), "ConsistentRead": True}}
@@ -132,7 +165,7 @@ class Reader:
         async for left in Rounds(self._client, wanted):
             answer = await self._client.table("batch_get_item", RequestItems=left.requests)
             found += answer["Responses"].get(table, [])
-            left.requests = answer.get("UnprocessedKeys") or {}
+            left.go_on_with(answer.get("UnprocessedKeys") or {}, table)
         return found
 
     async def _loaded(self, items: Iterable[Answer], lost: set[str]) -> dict[str, bytes] | None:
@@ -150,11 +183,19 @@ class Rounds:
     """What AWS has not processed at once is sent again, after pauses, as long as the client has patience."""
 
     def __init__(self, client: Client, requests: Answer) -> None:
-        """Begin with all requests; who sends them sets `requests` to what is left."""
+        """Begin with all requests; who sends them calls `go_on_with`."""
         self.requests = requests
         self._client = client
         self._pause = 0.0
         self._deadline = asyncio.get_running_loop().time() + client.patience
+
+    def go_on_with(self, left: Answer, table: str) -> None:
+        """Set what is left. An answer has its limit of bytes: only what brought nothing at all was throttled."""
+        before, after = (len(_of(requests, table)) for requests in (self.requests, left))
+        if after < before:
+            self._pause = 0.0
+            self._deadline = asyncio.get_running_loop().time() + self._client.patience
+        self.requests = left
 
     def __aiter__(self) -> "Rounds":
         """Return itself."""
@@ -169,6 +210,12 @@ class Rounds:
         await asyncio.sleep(self._pause * random.uniform(0.5, 1))  # noqa: S311 - spreads the processes
         self._pause = min(max(self._pause * 2, PAUSE), 1.0)
         return self
+
+
+def _of(requests: Answer, table: str) -> Any:  # Any: a list
+    """Return the requests of a table, which are keys, or puts and deletions."""
+    found = requests.get(table, [])
+    return found["Keys"] if isinstance(found, dict) else found
 
 
 def changed(puts: Iterable[str], drops: Iterable[str]) -> Answer:

@@ -23,7 +23,7 @@ PREFIX = "prefix"
 
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 _FORMS = {
-    "region": (re.compile(r"[a-z]{2,3}(-[a-z]+){1,3}-\d"), "that is not like eu-west-1"),
+    "region": (re.compile(r"[a-z]{2,4}(-[a-z]+){1,3}-\d"), "that is not like eu-west-1"),
     "bucket": (
         re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"),
         "that is not 3 to 63 of a-z, 0-9, dot and dash, with a letter or a digit at both ends",

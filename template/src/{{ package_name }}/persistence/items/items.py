@@ -58,7 +58,8 @@ class Items(Protocol):
         """Make a change; return the first key whose expectation does not hold, and nothing is changed then.
 
         A store whose changes are of a limited size clears partitions before the rest of the change, item by item in the
-        order of their keys. Raises CheckpointRefused for what the store does not take.
+        order of their keys, and drops items one by one if nothing is put or expected with it. Raises CheckpointRefused
+        for what the store does not take.
         """
 
     async def facts(self) -> list[str]:
