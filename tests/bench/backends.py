@@ -80,7 +80,7 @@ def large_graph() -> Any:  # Any: a graph of this state
     return graph
 
 
-async def at_once(url: str, settings: AgentSettings) -> list[str]:
+async def at_once(url: str, settings: AgentSettings, size: "Size") -> list[str]:
     """AT_ONCE runs of four nodes, in the ledger."""
     async with open_checkpointer(url, settings=settings) as saver:
         graph = build_graph().compile(checkpointer=saver)
@@ -93,14 +93,17 @@ async def at_once(url: str, settings: AgentSettings) -> list[str]:
                 return perf_counter() - began
 
             await one("warm")
+            before = await size(saver)
             rates, waits = [], []
             for _ in range(ROUNDS):
                 began = perf_counter()
                 waits += await asyncio.gather(*(one(uuid4().hex) for _ in range(AT_ONCE)))
                 rates.append(AT_ONCE / (perf_counter() - began))
+            stored = (await size(saver) - before) / (AT_ONCE * ROUNDS)
     return [
         f"{AT_ONCE} runs at once | {statistics.median(rates):.0f} runs a second",
         f"one of them, of 6 checkpoints (p50) | {statistics.median(waits) * 1000:.0f} ms",
+        f"one of them, stored | {stored / 1000:.0f} kB" if stored else "",
     ]
 
 
@@ -195,7 +198,7 @@ async def measure(backend: str) -> list[str]:
         )
         await migrate(url, settings=settings)
         found = await with_a_large_state(url, settings, size_of(backend, url))
-        found += await at_once(url, settings)
+        found += await at_once(url, settings, size_of(backend, url))
         found += await with_a_long_history(url, settings)
     return [f"| {row} |" for row in found if row]
 

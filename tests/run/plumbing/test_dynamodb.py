@@ -7,15 +7,16 @@ from typing import Any
 
 import boto3  # type: ignore[import-untyped] # without stubs
 import pytest
-from acme_agent.persistence import CheckpointRefused, DatabaseUnreachable, open_checkpointer
+from acme_agent.persistence import CheckpointRefused, DatabaseUnreachable, Fence, fenced, open_checkpointer, open_ledger
 from acme_agent.persistence.dynamodb import LARGE, DynamodbItems
 from acme_agent.persistence.dynamodb_client import open_client
 from acme_agent.persistence.dynamodb_errors import NameTooLong, ObjectLost
 from acme_agent.persistence.dynamodb_url import place_of
-from acme_agent.persistence.items import Change, Span, keys
+from acme_agent.persistence.items import Change, ItemSaver, Span, keys
 from acme_agent.persistence.urls import normalise
 from acme_agent.settings import Settings
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError  # type: ignore[import-untyped] # without stubs
+from langgraph.checkpoint.base import empty_checkpoint
 
 from .conftest import load, store, thread
 
@@ -93,6 +94,29 @@ async def test_a_checkpoint_of_150_values_is_stored(url: str, settings: Settings
     async with open_checkpointer(url, settings=settings) as saver:
         await store(saver, "t", **values)
         assert (await load(saver, "t"))[0] == values
+
+
+async def test_a_superstep_is_two_transactions_of_what_it_stores_and_its_lease(
+    url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each part of a transaction is paid for as two writes."""
+    async with open_checkpointer(url, settings=settings) as saver:
+        assert isinstance(saver, ItemSaver)
+        run = await open_ledger(saver).begin("r", "t", {}, holder="me")
+        assert run
+        real, made = saver.items.change, list[tuple[int, int]]()
+
+        async def change(wanted: Change) -> Any:
+            made.append((len(wanted.puts), len(wanted.expects.keys() - wanted.puts.keys())))
+            return await real(wanted)
+
+        monkeypatch.setattr(saver.items, "change", change)
+        with fenced(Fence(run.run_id, run.attempt, continues=True)):
+            config = await saver.aput(thread("t"), empty_checkpoint(), {"source": "input"}, {})
+            made.clear()
+            await saver.aput_writes(config, [("number", 1)], "task")
+            await saver.aput(config, empty_checkpoint(), {"source": "loop"}, {})
+    assert made == [(1, 1), (1, 1)]
 
 
 async def test_what_cannot_be_changed_together_is_refused_as_a_whole(url: str, settings: Settings) -> None:

@@ -14,10 +14,11 @@ from acme_agent.persistence import (
     Retention,
     Rows,
     ThreadExists,
+    ValueUnreadable,
     open_checkpointer,
     open_retention,
 )
-from acme_agent.persistence.items import Change, Items, ItemSaver, Span, keys, retention
+from acme_agent.persistence.items import Change, Items, ItemSaver, Span, forms, keys, retention
 from acme_agent.runs import Runs, open_runs
 from acme_agent.settings import Settings
 from langgraph.checkpoint.base import ChannelVersions, empty_checkpoint
@@ -187,3 +188,25 @@ async def test_a_foreign_saver_has_no_retention(valkey_url: str, settings: Setti
         await store(other, "t", found="x")
         with pytest.raises(TypeError, match="has no store"):
             open_retention(valkey_url, other)
+
+
+async def test_a_thread_whose_newest_checkpoint_is_torn_goes_on_as_a_copy(valkey_url: str, tmp_path: Path) -> None:
+    """As after a table was brought back from a moment in the middle of a transaction; the error says what to type."""
+    settings = AgentSettings(
+        _env_file=None, database_url=SecretStr(valkey_url), data_dir=tmp_path, docs=EXAMPLES, environment="test"
+    )
+    async with open_runs(settings) as runs:
+        assert isinstance(runs.checkpointer, ItemSaver)
+        await runs.start(new_input(QUESTION), thread="t")
+        newest, before, *_ = [snapshot.config["configurable"]["checkpoint_id"] for snapshot in await runs.history("t")]
+        places = [forms.Place("t", "", checkpoint) for checkpoint in (newest, before)]
+        items = await runs.checkpointer.items.get([place.key for place in places])
+        new, old = [
+            set(forms.value_keys(place, item or b"").values()) for place, item in zip(places, items, strict=True)
+        ]
+        assert new - old
+        await runs.checkpointer.items.change(Change(drops=list(new - old)))
+        with pytest.raises(ValueUnreadable, match=f"the checkpoint before: acme-agent fork t {before}$"):
+            await runs.status("t")
+        await runs.fork("t", before, to="u")
+        assert (await runs.resume("u")).condition == "done"

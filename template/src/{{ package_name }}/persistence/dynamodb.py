@@ -54,6 +54,8 @@ class TooManyItems(Exception):
 class DynamodbItems:
     """See `items`."""
 
+    forgets = False
+
     def __init__(self, client: Client) -> None:
         """Use a client that is open for as long as the items are."""
         self.where = client.where

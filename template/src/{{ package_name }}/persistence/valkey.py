@@ -65,6 +65,8 @@ _PASSING_WORDS = ("MISCONF", "NOREPLICAS")  # the server says no, and may say ye
 class ValkeyItems:
     """See `items`."""
 
+    forgets = True
+
     def __init__(self, client: "redis.Redis", settings: Settings, prefix: str, where: str) -> None:
         """Use a client that is open for as long as the items are."""
         self.where = where

@@ -6,7 +6,7 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
-from ..persistence import Fence, LeaseLost, fenced
+from ..persistence import Fence, LeaseLost, ValueUnreadable, fenced
 from . import errors
 from .keeper import Keeper
 from .reservation import reserved
@@ -46,12 +46,18 @@ async def fork_thread(
 
 
 async def _copy(checkpointer: BaseCheckpointSaver[str], thread: ThreadId, checkpoint: str | None, to: ThreadId) -> None:
-    head = await checkpointer.aget_tuple({"configurable": {"thread_id": thread}})
-    cut = checkpoint if head and head.checkpoint["id"] != checkpoint else None
+    cut = None if await _is_newest(checkpointer, thread, checkpoint) else checkpoint
     for config in reversed(await _ids(checkpointer, thread, checkpoint)):
         found = await checkpointer.aget_tuple(config)
         if found:  # what the old thread did after its last copied checkpoint is not copied
             await copy_checkpoint(checkpointer, found, to, with_writes=found.checkpoint["id"] != cut)
+
+
+async def _is_newest(checkpointer: BaseCheckpointSaver[str], thread: ThreadId, checkpoint: str | None) -> bool:
+    with suppress(ValueUnreadable):  # then it is another one: this one was read
+        head = await checkpointer.aget_tuple({"configurable": {"thread_id": thread}})
+        return head is not None and head.checkpoint["id"] == checkpoint
+    return False
 
 
 async def _ids(
@@ -61,9 +67,12 @@ async def _ids(
     found: list[RunnableConfig] = []
     before: RunnableConfig | None = None
     everything: RunnableConfig = {"configurable": {"thread_id": thread}}
+    if checkpoint is not None:
+        before = {"configurable": {"thread_id": thread, "checkpoint_ns": "", "checkpoint_id": checkpoint}}
+        found.append(before)
     while True:
         page = [item async for item in checkpointer.alist(everything, before=before, limit=PAGE)]
-        found += [item.config for item in page if checkpoint is None or item.checkpoint["id"] <= checkpoint]
+        found += [item.config for item in page]
         if len(page) < PAGE:
             return found
         before = page[-1].config

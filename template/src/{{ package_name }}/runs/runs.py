@@ -158,11 +158,13 @@ class Runs(Looking):
     async def fork(self, thread: str, checkpoint: str | None = None, *, to: str) -> ThreadStatus:
         """Copy a thread, up to a checkpoint or as a whole, into the new thread `to`. The old one stays as it is.
 
-        Raises UnknownThread, or WrongRequest for a checkpoint of another thread, or if there is a thread `to`.
+        With a checkpoint nothing newer is read, which may be damaged. Raises UnknownThread, or WrongRequest for a
+        checkpoint of another thread, or if there is a thread `to`.
         """
         id_, new = thread_id(thread), thread_id(to)
-        await self.status(id_)
-        if checkpoint is not None:
+        if checkpoint is None:
+            await self.status(id_)
+        else:
             await self._check_checkpoint(id_, checkpoint)
         await fork_thread(self._checkpointer, self.keeper, id_, checkpoint, new)
         return await self.status(new)

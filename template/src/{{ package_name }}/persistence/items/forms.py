@@ -20,6 +20,7 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from ...errors import PROGRAM
 from ..errors import ValueRefused, ValueUnreadable
 from . import keys
 from .items import Key
@@ -117,7 +118,7 @@ def checkpoint_of(
     entry, thread, apart = ormsgpack.unpackb(item), place.thread, dict[str, Any]()
     for name, value in values.items():
         if value is None:
-            raise ValueUnreadable("no value any more", "Go on from another checkpoint", channel=name, thread=thread)
+            raise ValueUnreadable("no value any more", _remedy(place, entry["parent"]), channel=name, thread=thread)
         apart[name] = _opened(serde, thread, ormsgpack.unpackb(value), name)
     checkpoint = _opened(serde, thread, entry["checkpoint"])
     checkpoint["channel_values"] = {**checkpoint["channel_values"], **apart}
@@ -128,6 +129,12 @@ def checkpoint_of(
         place.config(entry["parent"]) if entry["parent"] else None,
         _writes(serde, thread, writes),
     )
+
+
+def _remedy(place: Place, parent: str) -> str:
+    if place.namespace or not parent:
+        return "Go on from another checkpoint"
+    return f"Go on from the checkpoint before: {PROGRAM} fork {place.thread} {parent}"
 
 
 def metadata_of(serde: SerializerProtocol, item: bytes) -> Mapping[str, Any]:  # Any: what JSON can hold

@@ -45,6 +45,10 @@ class Items(Protocol):
     def where(self) -> str:
         """The store's name in errors."""
 
+    @property
+    def forgets(self) -> bool:
+        """Whether its server may come back without what it had confirmed, as one with a disk that lags behind."""
+
     def now(self) -> float:
         """Return the time of the store's clock, or as good as that: seconds since 1970."""
 

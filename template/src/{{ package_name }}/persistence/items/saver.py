@@ -73,7 +73,9 @@ class ItemSaver(BaseCheckpointSaver[str]):
         if not parent.namespace and (source in ENTRIES or not parent.checkpoint):
             puts[keys.stored(parent.thread)] = b""
         fence = fence_of_checkpoint(parent.namespace, source)
-        follows: dict[Key, Expected] = {parent.key: True} if fence and fence.continues and parent.checkpoint else {}
+        follows: dict[Key, Expected] = {}
+        if self.items.forgets and fence and fence.continues and parent.checkpoint:
+            follows[parent.key] = True
         try:
             await self._store(parent.thread, puts, fence, follows)
         except _Unexpected:
