@@ -5,10 +5,7 @@ sockets, forgets a cancellation that comes at the moment at which it has what it
 """
 
 import asyncio
-from collections.abc import Awaitable
-from typing import Any, TypeVar
-
-T = TypeVar("T")
+from typing import Any
 
 AGAIN = 1.0  # seconds
 
@@ -22,24 +19,6 @@ async def end(*tasks: asyncio.Task[Any], again: float = AGAIN) -> None:  # Any: 
         for task in pending:
             task.cancel()
         await asyncio.wait(pending, timeout=again)
-
-
-async def heeding(call: Awaitable[T]) -> T:
-    """Return what a call of a driver returns. Raises CancelledError if it has forgotten a cancellation meanwhile."""
-    before = cancellations()
-    try:
-        done = await call
-    except Exception:
-        await _heed(before)
-        raise
-    await _heed(before)
-    return done
-
-
-async def _heed(before: int) -> None:
-    if cancellations() > before:
-        await asyncio.sleep(0)  # anyio, which knows its cancellations by their text, sends its own again
-        raise asyncio.CancelledError
 
 
 def cancellations() -> int:

@@ -8,8 +8,9 @@ import anyio
 import psycopg
 import pytest
 from acme_agent.agent import AgentSettings
-from acme_agent.cancelling import end, heeding
+from acme_agent.cancelling import end
 from acme_agent.persistence.ledger.postgres_notices import Notices
+from acme_agent.persistence.valkey_cancelling import heeding
 from pydantic import SecretStr
 
 

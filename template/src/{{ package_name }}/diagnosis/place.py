@@ -8,7 +8,7 @@ from urllib.parse import quote
 from ..agent import AgentSettings
 from ..persistence.inspection import Place
 from ..persistence.sqlite_url import sqlite_path
-from ..persistence.urls import describe, has_queue, is_embedded, normalise
+from ..persistence.urls import describe, is_embedded, normalise
 from ..runs import ThreadId
 from .finding import Finding, fine, lasted
 
@@ -19,9 +19,7 @@ FIND_THREAD = "SELECT 1 FROM checkpoints WHERE thread_id = ? LIMIT 1"
 async def place(settings: AgentSettings, found: Place | None) -> Finding:
     """Say where the threads are kept, so that two processes can be compared. None: nobody was asked."""
     if found is None and not is_embedded(settings.checkpoint_url):
-        url = normalise(settings.checkpoint_url)
-        # Parameters tell places apart, too; PostgreSQL's may be secret, and it has an identity instead.
-        where = describe(url) + ("" if has_queue(url) else "".join(url.partition("?")[1:]))
+        where = describe(settings.checkpoint_url, parameters=True)
         return fine("place", f"{where}; every process must have the same DATABASE_URL")
     if found is None:
         path = await asyncio.to_thread(sqlite_path(normalise(settings.checkpoint_url)).resolve)

@@ -10,6 +10,7 @@ from .urls import BROKEN_ESCAPE
 
 BACKEND = "dynamodb"
 EMBEDDED = False
+OPEN = True
 PRUNES = False
 SEALS = False
 MIGRATES = True

@@ -10,6 +10,7 @@ from .urls import BROKEN_ESCAPE, HOSTS, without_password
 
 BACKEND = "postgres"
 EMBEDDED = False
+OPEN = False
 PRUNES = True
 SEALS = True
 MIGRATES = True

@@ -8,6 +8,7 @@ MEMORY = "memory://"
 
 BACKEND = "sqlite"
 EMBEDDED = True
+OPEN = False
 PRUNES = False
 SEALS = False
 MIGRATES = False

@@ -48,6 +48,7 @@ async def try_storing(checkpointer: BaseCheckpointSaver[Any]) -> str:
     try:
         await asyncio.gather(*(checkpointer.aput(config, small, {}, {"trial": version}) for config in configs[:RUNS]))
         seconds = monotonic() - began
+        figures = f"; {checkpointer.describe()}" if isinstance(checkpointer, _HasFigures) else ""
         await checkpointer.aput(configs[RUNS], large, {}, {"trial": version})
         found = [await checkpointer.aget_tuple(config) for config in (configs[RUNS], configs[0])]
     finally:
@@ -56,5 +57,4 @@ async def try_storing(checkpointer: BaseCheckpointSaver[Any]) -> str:
     for stored, read in zip((large, small), found, strict=True):
         if read is None or read.checkpoint["channel_values"] != stored["channel_values"]:
             raise AssertionError("a checkpoint that was stored cannot be read back")
-    figures = f"; {checkpointer.describe()}" if isinstance(checkpointer, _HasFigures) else ""
     return f"{RUNS} checkpoints at once were stored in {seconds * 1000:.0f} ms{figures}"

@@ -27,6 +27,7 @@ class Backend(Protocol):
 
     BACKEND: str  # the template's answer
     EMBEDDED: bool  # its URLs lead to no server: to a file, or to this process's memory
+    OPEN: bool  # the parameters of its URLs hold no secret, and tell one place from another
     SEALS: bool  # it can encrypt what it stores
     PRUNES: bool  # its checkpointer has LangGraph's `aprune`
     MIGRATES: bool  # `migrate` makes what it needs, and nothing else does
@@ -96,13 +97,18 @@ def has_queue(url: str) -> bool:
     return bool(backend_of(url).INSPECTION)
 
 
-def describe(url: str) -> str:
-    """Return the URL for a message: without password and parameters, or no part of it if it cannot be read."""
+def describe(url: str, *, parameters: bool = False) -> str:
+    """Return the URL for a message: without password, or no part of it if it cannot be read.
+
+    With `parameters` also those, if they are open.
+    """
     try:
         scheme, _, rest = normalise(url).partition("://")
     except BadDatabaseUrl:
         return "the database"
-    return f"{scheme}://{_by_scheme()[scheme].shown(rest)}"
+    backend = _by_scheme()[scheme]
+    more = "".join(rest.partition("?")[1:]) if parameters and backend.OPEN else ""
+    return f"{scheme}://{backend.shown(rest)}{more}"
 
 
 def without_password(rest: str) -> str:

@@ -33,13 +33,13 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
-from ..cancelling import heeding
 from ..errors import PROGRAM
 from ..settings import Settings
 from . import valkey_scripts as scripts
 from .errors import DatabaseUnreachable
 from .items import Change, ItemSaver, Key, Span
 from .urls import describe
+from .valkey_cancelling import heeding
 from .valkey_errors import ForgetsKeys, NotPersistent, PrefixTaken
 from .valkey_url import is_managed, prefix_of, server_of
 

@@ -9,6 +9,7 @@ from .urls import BROKEN_ESCAPE, HOSTS, without_password
 
 BACKEND = "valkey"
 EMBEDDED = False
+OPEN = True
 PRUNES = False
 SEALS = False
 MIGRATES = False
