@@ -288,7 +288,7 @@ def _check_queue(settings: AgentSettings, docs: Path | None) -> None:
     """Raise if nobody would execute a queued run, or not as it is asked for."""
     room = optional("worker.queue")
     if room is None:
-        raise ProjectError("this project has no workers: `uvx copier update -d worker=procrastinate` adds them")
+        raise ProjectError("this project has no workers: docs/persistence.md says what adds them")
     if docs:
         raise ProjectError("--docs cannot be given with --queue: a run in the queue has the DOCS of its worker")
     room.check_queue(settings)

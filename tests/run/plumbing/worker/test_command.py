@@ -84,13 +84,13 @@ def test_a_worker_that_cannot_work_does_not_begin(
     assert said in err
 
 
-def test_a_project_without_workers_names_the_answer(shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_project_without_workers_says_where_they_come_from(shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(module: str) -> None:
         assert module.startswith("worker.")
 
     monkeypatch.setattr(cli, "optional", nothing)
     assert shell("run", QUESTION, "--queue") == 2
-    assert "uvx copier update -d worker=procrastinate" in shell.err
+    assert "docs/persistence.md says what adds them" in shell.err
 
 
 def test_a_room_that_lacks_its_library_is_not_taken_for_absent(monkeypatch: pytest.MonkeyPatch) -> None:

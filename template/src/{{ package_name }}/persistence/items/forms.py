@@ -1,6 +1,6 @@
 """How a checkpoint and the writes of a task become items, and items a checkpoint.
 
-A value that does not change is stored once, for all checkpoints that hold it, as in PostgreSQL. Texts and numbers that
+A value that does not change is stored once, for all checkpoints that hold it. Texts and numbers that
 are short stand in the checkpoint itself. What a task writes is one item, so that it is there as a whole or not at all.
 """
 

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 
 from ...errors import ProjectError
 from .lifeline import Account, Server, free_port, new_room
@@ -19,40 +20,13 @@ ENVIRONMENT = {
 }
 """What a process needs that calls the server: credentials, which it does not look at."""
 
-# One request at a time: moto copies the table for each operation of a transaction, and undoes one by putting the copy
-# back. A copy shares the items, which Put and Delete replace and do not change (Update does): else it takes seconds.
-# A query looks at its own partition, and not at the whole table.
-_PROGRAM = """
-import sys, threading
-from moto.dynamodb.models.table import Table
-from moto.server import DomainDispatcherApplication, create_backend_app, run_simple
-def copy_of(table, memo):
-    twin = object.__new__(Table)  # moto keeps those that are made in its own way, for ever
-    twin.__dict__ = dict(table.__dict__)
-    twin.items = type(table.items)(table.items.default_factory, {key: dict(of) for key, of in table.items.items()})
-    return twin
-Table.__deepcopy__ = copy_of
-query = Table.query
-def query_partition(table, hash_key, *others, **named):
-    whole, kind = table.items, type(table.items)
-    table.items = kind(whole.default_factory, {hash_key: whole[hash_key]} if hash_key in whole else {})
-    try:
-        return query(table, hash_key, *others, **named)
-    finally:
-        table.items = whole
-Table.query = query_partition
-application, turn = DomainDispatcherApplication(create_backend_app), threading.Lock()
-def one_at_a_time(environ, start_response):
-    with turn:
-        return list(application(environ, start_response))
-run_simple("127.0.0.1", int(sys.argv[1]), one_at_a_time, threaded=True)
-"""
+_PROGRAM = Path(__file__).with_name("dynamodb_moto.py")
 
 # $1: Python, $2: the port, $3: the program. It is ready when it takes connections, which it logs. `away` freezes it,
 # `back` lets it go on.
 _LIFE = """
 trap '' HUP INT PIPE TERM
-"$1" -c "$3" "$2" >log 2>&1 &
+"$1" "$3" 127.0.0.1 "$2" >log 2>&1 &
 server=$!
 tries=0
 until grep -q 'Running on' log 2>/dev/null || [ $tries -gt 1500 ] || ! kill -0 $server 2>/dev/null
@@ -94,7 +68,7 @@ def held_server() -> Iterator[tuple[str, Server]]:
         raise MotoMissing("moto is not installed here")
     for _ in range(_ATTEMPTS):
         port = free_port()
-        arguments = [sys.executable, str(port), _PROGRAM]
+        arguments = [sys.executable, str(port), str(_PROGRAM)]
         server = Server(_LIFE, arguments, new_room("moto-"), Account(None, None, None))
         log = server.failure()
         if log is None:
