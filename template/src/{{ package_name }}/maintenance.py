@@ -12,7 +12,7 @@ from .copy_display import QUIET, CopyLines, write_copied
 from .diagnosis import diagnose, diagnose_schema, diagnose_thread, read_settings
 from .display import show_rows
 from .errors import PROGRAM, ProjectError
-from .invocation import EXIT, STOPPED, AsJson, fail, load_settings, with_runs
+from .invocation import EXIT, STOPPED, WRONG_USAGE, AsJson, fail, load_settings, with_runs
 from .purge_display import PurgeDisplay, PurgeJsonLines, PurgeLines
 from .runs import Policy, Purged, Runs, configure_logging, copy_threads, settings_at
 
@@ -115,6 +115,8 @@ def copy(
             outcomes = asyncio.run(copy_threads(old, new, listener))
     except KeyboardInterrupt:
         fail("stopped; no thread is half copied, and the same command goes on", STOPPED)
+    except persistence.DatabaseUnreachable as error:
+        fail(f"{error}; the same copy-threads goes on then", WRONG_USAGE)
     lines.end(outcomes)
     if outcomes.keys() - QUIET:
         raise typer.Exit(EXIT["failed"])

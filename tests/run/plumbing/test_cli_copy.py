@@ -2,10 +2,12 @@
 
 from __future__ import annotations  # Shell has a name for mypy only
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from acme_agent.persistence import migrate
 
 if TYPE_CHECKING:
     from plumbing.conftest import Shell  # tests are not a package: nothing can be imported from there
@@ -43,14 +45,14 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 @pytest.mark.usefixtures("hurried")
 def test_what_cannot_be_copied(shell: Shell, tmp_path: Path, source: str, target: str, said: str) -> None:
-    (tmp_path / "a.db").touch()
+    asyncio.run(migrate("sqlite:///a.db"))
     assert shell("copy-threads", source, target) in {1, 2}
     assert said in shell.err
     assert "secret-word" not in shell.err
     assert not (tmp_path / "none.db").exists()
 
 
-def test_a_target_without_tables_is_told(shell: Shell, empty_database: str, tmp_path: Path) -> None:
-    (tmp_path / "a.db").touch()
+def test_a_target_without_tables_is_told(shell: Shell, empty_database: str) -> None:
+    asyncio.run(migrate("sqlite:///a.db"))
     assert shell("copy-threads", "sqlite:///a.db", empty_database) == 2
-    assert "acme-agent migrate" in shell.err
+    assert "acme-agent migrate; for that, DATABASE_URL is the second URL" in shell.err

@@ -9,6 +9,7 @@ from ..persistence.inspection import Inspection, open_inspection
 from ..persistence.urls import describe, is_embedded
 from ..runs import Policy
 from ..runs.recovery import STRANDED
+from ..runs.reservation import is_copy
 from ..runs.status import is_abandoned
 from ..settings import redact
 from .environment import environment
@@ -96,7 +97,16 @@ async def _runs(settings: AgentSettings, ledger: Ledger, ahead: float) -> AsyncI
         yield fine("retention", f"{Policy.of(settings)}; {last}")
     counts = await ledger.counts()
     yield fine("runs", ", ".join(f"{number} {status}" for status, number in sorted(counts.items())) or "none yet")
-    abandoned = [run for run in await ledger.lost(0.0, MOST) if is_abandoned(run)]
+    silent = [run for run in await ledger.lost(0.0, MOST) if is_abandoned(run)]
+    copies = [run for run in silent if is_copy(run.run_id)]
+    if copies:
+        yield Finding(
+            "copies",
+            "wrong",
+            f"{_list(copies)}: the copy of these threads from another database was cut off. Type: {PROGRAM} "
+            "copy-threads FROM_URL TO_URL, as before, which goes on",
+        )
+    abandoned = [run for run in silent if run not in copies]
     if abandoned:
         yield Finding(
             "abandoned runs",
@@ -109,8 +119,8 @@ async def _runs(settings: AgentSettings, ledger: Ledger, ahead: float) -> AsyncI
         yield Finding(
             "stranded runs",
             "wrong",
-            f"{_list(stranded)}: queued, and nobody begins them. Type: {PROGRAM} doctor --thread "
-            f"{stranded[0].thread_id}",
+            f"{_list(stranded)}: queued, and nobody begins them. Type: {PROGRAM} resume --abandoned; where there is a "
+            "queue, a worker does so",
         )
     late = [asked for asked in await ledger.open_questions(MOST) if asked.until and since(asked.until, ahead) > 0]
     if late:

@@ -64,7 +64,7 @@ def normalise(url: str) -> str:
         shown = repr(given) if _SCHEME_NAME.fullmatch(given) else "something that is no scheme"
         raise BadDatabaseUrl(
             f"starts with {shown}; this project knows {', '.join(sorted(_by_scheme()))}, and another backend comes with"
-            " copier update -d backend=NAME",
+            " uvx copier update -d backend=NAME (its threads: docs/persistence.md, moving to another database)",
             examples(),
         )
     scheme = backend.SCHEMES[given.lower()]

@@ -6,18 +6,20 @@ through the savers one by one: how a database keeps them is its own affair, and 
 
 The copy is reserved in the target until it has been read back and compared; then the ledger's part is added in one
 transaction. So a copy that is killed leaves reserved threads, which the next one begins again, and whole ones, which it
-passes over. The source is only read: a thread that moves on meanwhile is copied again.
+passes over; whoever ends such a reservation, as `resume` and workers do, leaves nothing in the way of the next one.
+The source is only read: a thread that moves on meanwhile is copied again.
 """
 
 import asyncio
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import quote
+from uuid import uuid4
 
-from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from pydantic import SecretStr
 
 from ..agent import AgentSettings
@@ -28,6 +30,7 @@ from ..persistence import (
     Fence,
     LeaseLost,
     Run,
+    SchemaMissing,
     drop_reservation,
     fenced,
     open_retention,
@@ -37,16 +40,16 @@ from ..persistence import (
 )
 from ..persistence.sqlite_url import sqlite_path
 from ..persistence.urls import backend_of, describe, normalise
+from .comparing import all_of, difference
 from .errors import WrongRequest
 from .forking import copy_checkpoint
 from .opening import open_runs
-from .reservation import purpose_of, reserve
+from .reservation import COPY, is_copy, purpose_of, reserve
 from .retention import Looked
 from .runs import Runs
 from .status import is_abandoned
 from .threads import ThreadId
 
-PURPOSE = "copy"
 AT_ONCE = 8  # threads
 PAGE = 1000  # threads whose ids are read at once
 TRIES = 3  # of one that moves on while it is copied
@@ -89,12 +92,20 @@ async def copy_threads(source: AgentSettings, target: AgentSettings, listener: C
     old_url, new_url = (normalise(settings.checkpoint_url) for settings in (source, target))
     if old_url == new_url:
         raise WrongRequest(f"both URLs name {describe(old_url)}: name the database to copy to as the second one")
-    if old_url.startswith("sqlite:") and not await asyncio.to_thread(sqlite_path(old_url).is_file):
-        raise WrongRequest(f"there is no {describe(old_url)} to copy from")
+    if old_url.startswith("sqlite:"):
+        await asyncio.to_thread(_check_file, old_url)
     outcomes: Counter[Outcome] = Counter()
     async with AsyncExitStack() as opened:
-        old, new = [await opened.enter_async_context(open_runs(settings)) for settings in (source, target)]
+        old = await opened.enter_async_context(open_runs(source))
+        try:
+            new = await opened.enter_async_context(open_runs(target))
+        except SchemaMissing as missing:
+            raise WrongRequest(f"{missing}; for that, DATABASE_URL is the second URL") from missing
+        if await _is_the_same(old, new):
+            raise WrongRequest(f"both URLs name {describe(old_url)}: name the database to copy to as the second one")
         threads = await _threads(old)
+        if not threads:
+            raise WrongRequest(f"{describe(old_url)} has no threads to copy: is it the right one?")
         limit = asyncio.Semaphore(AT_ONCE)
 
         async def one(thread: str) -> None:
@@ -116,9 +127,35 @@ async def copy_threads(source: AgentSettings, target: AgentSettings, listener: C
             async with asyncio.TaskGroup() as group:
                 for thread in threads:
                     group.create_task(one(thread))
-        except* DatabaseUnreachable as errors:
-            raise errors.exceptions[0] from None
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
     return outcomes
+
+
+def _check_file(url: str) -> None:
+    """Raise WrongRequest for a file that would be made, or made one of ours, by looking for threads in it."""
+    path = sqlite_path(url)
+    if not path.is_file():
+        raise WrongRequest(f"there is no {describe(url)} to copy from")
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.Error as error:
+        raise WrongRequest(f"{describe(url)} cannot be read: {error}") from None
+    if not tables & {"checkpoints", "agent_runs"}:
+        raise WrongRequest(f"{describe(url)} has no threads to copy: is it the right one?")
+
+
+async def _is_the_same(source: Runs, target: Runs) -> bool:
+    """Tell whether two URLs, whatever their texts, lead to one database: what is written to one is in the other."""
+    thread = ThreadId(f"{COPY}-{uuid4()}")
+    reservation = await reserve(target.ledger, thread, COPY)
+    if reservation is None:
+        return False
+    try:
+        return bool(await source.ledger.line(thread))
+    finally:
+        await drop_reservation(target.ledger, reservation)
 
 
 async def _threads(runs: Runs) -> list[str]:
@@ -151,14 +188,14 @@ async def _copy_once(
     source: Runs, target: Runs, thread: ThreadId, entries: Entries, head: tuple[str, int] | None
 ) -> Copied | None:
     """Copy a thread as it was when its entries were taken; None if it moved on meanwhile, and nothing is copied."""
-    reservation = await reserve(target.ledger, thread, PURPOSE)
-    if reservation is None:
-        return Copied(thread, "differs", "a run of it has begun in the target")
+    reservation = await _reserved(target, thread)
+    if reservation is None:  # another copy of it has begun, or a run, which the next look finds
+        return None
     async with target.keeper.keeping(reservation):
         try:
             with fenced(Fence(reservation.run_id, reservation.attempt)):
                 await _copy_checkpoints(source, target, thread)
-            wrong = await _difference(source, target, thread)
+            wrong = await difference(source.checkpointer, target.checkpointer, thread)
             moved = (await take_entries(source.ledger, thread), await _head(source, thread)) != (entries, head)
             if not wrong and not moved:
                 await put_entries(target.ledger, entries, reservation)
@@ -171,6 +208,17 @@ async def _copy_once(
     return None if moved else Copied(thread, "failed", f"what was read back is not what was written: {wrong}")
 
 
+async def _reserved(target: Runs, thread: ThreadId) -> Run | None:
+    """Reserve the thread; who is cancelled meanwhile leaves no reservation, though the call may go on by itself."""
+    reserving = asyncio.create_task(reserve(target.ledger, thread, COPY))
+    try:
+        return await asyncio.shield(reserving)
+    except asyncio.CancelledError:
+        if made := await reserving:
+            await drop_reservation(target.ledger, made)
+        raise
+
+
 async def _take_back(target: Runs, thread: ThreadId, reservation: Run) -> None:
     """Delete what was copied under a reservation. Raises LeaseLost if another process has seen to it."""
     with fenced(Fence(reservation.run_id, reservation.attempt)):
@@ -181,68 +229,42 @@ async def _take_back(target: Runs, thread: ThreadId, reservation: Run) -> None:
 async def _in_the_way(source: Runs, target: Runs, thread: ThreadId, entries: Entries) -> Copied | None:
     """Return what the target's thread of this id means; None if there is none, or only a copy that was not finished."""
     for run in await target.ledger.line(thread):
-        if run.has_input and purpose_of(await target.ledger.payload(run)) == PURPOSE:
+        if run.has_input and purpose_of(await target.ledger.payload(run)) == COPY:
             if not is_abandoned(run):
                 return Copied(thread, "at work", "another process copies it")
             await _take_back(target, thread, run)
     there = await take_entries(target.ledger, thread)
-    if not there.runs and not there.audit and await _head(target, thread) is None:
+    if there.runs and all(map(is_copy, _ids(there.runs))):
+        await _forget_copies(target, thread)
+        there = await take_entries(target.ledger, thread)
+    audit = [line for line in there.audit if not is_copy(line["run_id"] or "")]
+    if not there.runs and not audit and await _head(target, thread) is None:
         return None
-    audited = entries.audit == there.audit[: len(entries.audit)]  # it may have gone on, but not otherwise
-    if audited and _ids(entries.runs) == _ids(there.runs) and not await _difference(source, target, thread):
+    audited = entries.audit == audit[: len(entries.audit)]  # it may have gone on, but not otherwise
+    if (
+        audited
+        and _ids(entries.runs) == _ids(there.runs)
+        and not await difference(source.checkpointer, target.checkpointer, thread)
+    ):
         return Copied(thread, "there")
     return Copied(thread, "differs", "the target has a thread of this id, which is left as it is")
 
 
+async def _forget_copies(target: Runs, thread: ThreadId) -> None:
+    """Delete what is left of copies that somebody has ended: resumed, cancelled, or given up."""
+    if reservation := await _reserved(target, thread):
+        await _take_back(target, thread, reservation)
+        await target.ledger.forget(thread)
+
+
 async def _copy_checkpoints(source: Runs, target: Runs, thread: ThreadId) -> None:
-    async for found in source.checkpointer.alist(_all_of(thread)):
+    async for found in source.checkpointer.alist(all_of(thread)):
         await copy_checkpoint(target.checkpointer, found, thread, with_writes=True)
-
-
-async def _difference(source: Runs, target: Runs, thread: ThreadId) -> str:
-    """Return where the thread's checkpoints are not the same; nothing if they are."""
-    theirs = aiter(target.checkpointer.alist(_all_of(thread)))
-    async for one in source.checkpointer.alist(_all_of(thread)):
-        other = await anext(theirs, None)
-        for name, mine, its in zip(_NAMES, _facts(one), _facts(other), strict=True):
-            if not _same(source.checkpointer, mine, its):
-                return f"the {name} of checkpoint {one.checkpoint['id']}"
-    return "" if await anext(theirs, None) is None else "there are more checkpoints"
-
-
-def _all_of(thread: ThreadId) -> RunnableConfig:
-    """Return the config of a thread's checkpoints in all namespaces."""
-    return {"configurable": {"thread_id": thread}}
-
-
-_NAMES = ("place", "values", "channels", "metadata", "parent", "pending writes")
-
-
-def _facts(found: CheckpointTuple | None) -> tuple[Any, ...]:  # Any: values of the state
-    if found is None:
-        return (None,) * len(_NAMES)
-    rest = {key: found.checkpoint[key] for key in ("id", "ts", "channel_versions", "versions_seen")}
-    parent = (found.parent_config or {}).get("configurable", {}).get("checkpoint_id")
-    writes = {f"{task} {channel} {number}": value for number, (task, channel, value) in enumerate(_sorted(found))}
-    place = found.config["configurable"].get("checkpoint_ns", "")
-    return place, found.checkpoint["channel_values"], rest, found.metadata, parent, writes
-
-
-def _sorted(found: CheckpointTuple) -> list[tuple[str, str, Any]]:  # Any: as above
-    return sorted(found.pending_writes or [], key=lambda write: write[:2])
-
-
-def _same(checkpointer: BaseCheckpointSaver[str], one: Any, other: Any) -> bool:  # Any: as above
-    """Compare values as they are stored: of two arrays, or two NaN, == tells nothing."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_same(checkpointer, one[key], other[key]) for key in one)
-    pack = checkpointer.serde.dumps_typed
-    return pack(one) == pack(other) or bool(one == other)
 
 
 async def _head(runs: Runs, thread: ThreadId) -> tuple[str, int] | None:
     """Return the newest checkpoint and how many writes are pending on it; None for a thread without checkpoints."""
-    found = await runs.checkpointer.aget_tuple(_all_of(thread))
+    found = await runs.checkpointer.aget_tuple(all_of(thread))
     return (found.checkpoint["id"], len(found.pending_writes or [])) if found else None
 
 

@@ -9,6 +9,7 @@ from ..errors import PROGRAM, ProjectError
 from ..persistence import Question, QuestionState, Run
 from .holder import describe
 from .keeper import LEASE
+from .reservation import COPY
 from .status import is_abandoned
 from .threads import ThreadId
 
@@ -89,6 +90,8 @@ def exists(thread: ThreadId) -> WrongRequest:
 
 def cut_off(thread: ThreadId, purpose: str) -> WrongRequest:
     """Return the error for a deletion, a copy or a purge whose process died."""
+    if purpose == COPY:
+        return WrongRequest(f"a copy of thread {thread} was cut off, and is deleted: type copy-threads again")
     return WrongRequest(f"a {purpose} of thread {thread} was cut off: do it again, or `{PROGRAM} delete {thread}`")
 
 

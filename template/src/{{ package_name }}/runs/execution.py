@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.errors import GraphDrained
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Durability, StateSnapshot
@@ -30,7 +31,7 @@ from .keeper import SUPERSEDED, Held, Keeper
 from .logs import run_logged
 from .registry import NewerRelease
 from .replay import Replay
-from .reservation import purpose_of
+from .reservation import COPY, purpose_of
 from .threads import ThreadId
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Executor:
 
     def __init__(self, graph: Graph, settings: AgentSettings, ledger: Ledger, keeper: Keeper) -> None:
         self._graph = graph
+        self._checkpointer = cast("BaseCheckpointSaver[str]", graph.checkpointer)  # see `Looking`
         self._graph_version = graph_version(graph)  # of who executes it, not of who accepted it
         self._settings = settings
         self._ledger = ledger
@@ -149,6 +151,9 @@ class Executor:
         if run.has_input:
             payload = await self._ledger.payload(run)
             if purpose := purpose_of(payload):
+                if purpose == COPY:  # what there is of it would be taken for the thread
+                    with fenced(Fence(run.run_id, run.attempt)):
+                        await self._checkpointer.adelete_thread(run.thread_id)
                 raise errors.cut_off(ThreadId(run.thread_id), purpose)
             given = Replay.unpack(payload) or payload
             return await begin_with(self._graph, self._ledger, run, thread, given), INPUT

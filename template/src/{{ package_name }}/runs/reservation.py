@@ -9,6 +9,7 @@ from .holder import claiming
 from .keeper import Keeper
 from .threads import ThreadId
 
+COPY = "copy"  # the purpose of what `copy-threads` reserves
 _MARK = "$reserved"  # no graph has an input of this one key
 
 
@@ -36,6 +37,11 @@ async def reserve(ledger: Ledger, thread: ThreadId, purpose: str) -> Run | None:
     """Make the entry, which the caller is to keep and to end; None as above."""
     with claiming() as holder:
         return await ledger.begin(f"{purpose}-{uuid4()}", thread, {_MARK: purpose}, holder=holder)
+
+
+def is_copy(run_id: str) -> bool:
+    """Tell whether a run is what a copy has reserved a thread by."""
+    return run_id.startswith(f"{COPY}-")
 
 
 def purpose_of(payload: object) -> str:

@@ -4,6 +4,7 @@ A run and its questions are one item. Its input, the lease of who executes it, a
 to the graph are items of their own: a checkpoint that is stored expects the one and removes or adds the others.
 """
 
+import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
@@ -16,6 +17,7 @@ from . import keys
 from .book import QUESTIONS, RUNS, Book
 from .items import Change, Items, Key, Span
 
+LOOKS, PAUSE = 50, 0.02  # at a page that was changed between two spans, and seconds between them
 RECENT = 20  # runs that are over, of those that a transaction reads
 
 
@@ -32,6 +34,12 @@ class Page:
     leases: dict[str, bytes] = field(default_factory=dict)
     marks: list[tuple[str, str]] = field(default_factory=list)  # a run, and its question whose answer was delivered
     entries: set[Key] = field(default_factory=set)  # in the index
+
+    @property
+    def is_of_one_moment(self) -> bool:
+        """Whether no two runs have one position, as one that was put where another one was dropped meanwhile."""
+        places = [keys.parts(key)[1] for key, _ in self.runs.values()]
+        return len(places) == len(set(places))
 
     def fill(self, book: Book) -> None:
         """Put the rows into the tables."""
@@ -118,8 +126,13 @@ async def load(items: Items, threads: Sequence[str], *, whole: bool = False, lim
     for thread in threads:
         newest = keys.below(keys.state(thread), "checkpoint", "", limit=1, backwards=True, bare=True)
         spans += [keys.living(thread), keys.over(thread, None if whole else max(limit, RECENT)), newest]
-    found = iter(await items.read(*spans))
-    return [_page(thread, next(found), next(found), next(found), whole=whole) for thread in threads]
+    for _ in range(LOOKS):
+        found = iter(await items.read(*spans))
+        pages = [_page(thread, next(found), next(found), next(found), whole=whole) for thread in threads]
+        if all(page.is_of_one_moment for page in pages):
+            break
+        await asyncio.sleep(PAUSE)
+    return pages
 
 
 async def place_of(items: Items, run: str) -> tuple[str, int] | None:

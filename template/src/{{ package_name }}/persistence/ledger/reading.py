@@ -59,11 +59,11 @@ class Reading:
         return [Entry(**{**row, "at": moment(row["at"])}) for row in rows]
 
     async def payload(self, run: Run) -> Any:  # Any: the graph's input
-        """Return the input of a run that has one."""
+        """Return the input of a run that has one, and is still there."""
         packed = run.packed
         if packed is None:
-            row = (await self.store.rows(sql.INPUT, {"run": run.run_id}))[0]
-            if row["input_type"] is None:
+            row = next(iter(await self.store.rows(sql.INPUT, {"run": run.run_id})), None)
+            if row is None or row["input_type"] is None:
                 return None
             packed = row["input_type"], row["input"]
         return self.store.unpack(run.thread_id, ("agent_runs", run.run_id), *packed)
