@@ -118,6 +118,14 @@ async def test_a_password_is_asked_for_and_not_shown(settings: Settings) -> None
             assert PASSWORD not in "".join(traceback.format_exception(caught.value))
 
 
+@pytest.mark.parametrize("managed", ["", "?persistence=managed"])
+async def test_a_number_that_the_server_does_not_have_is_told(
+    valkey_server_url: str, settings: Settings, managed: str
+) -> None:
+    with pytest.raises(DatabaseUnreachable, match="/99 cannot be used: DB index is out of range"):
+        await migrate(valkey_server_url.removesuffix("/0") + "/99" + managed, settings=settings)
+
+
 async def test_an_unreachable_server_is_given_up_in_time(settings: Settings) -> None:
     hasty = settings.model_copy(update={"database_timeout": 1.0})
     began = time.monotonic()

@@ -59,6 +59,7 @@ _PASSING = (
     TryAgainError,
 )
 _FINAL = (AuthenticationError, NoPermissionError)  # are ConnectionErrors in part, and do not pass
+_WRONG_NUMBER = "DB index"  # of the URL, and no mistake in what was asked
 _PASSING_WORDS = ("MISCONF", "NOREPLICAS")  # the server says no, and may say yes later
 
 
@@ -183,6 +184,8 @@ class ValkeyItems:
                 return await heeding(call())
             except RedisError as error:
                 if isinstance(error, ResponseError) and not isinstance(error, _FINAL) and not _passes(error):
+                    if _WRONG_NUMBER in str(error):
+                        raise DatabaseUnreachable(self.where, _reason(error)) from error
                     raise  # a mistake in what was asked
                 if not _passes(error) or loop.time() + pause > deadline:
                     raise DatabaseUnreachable(self.where, _reason(error)) from error
