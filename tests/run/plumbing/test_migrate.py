@@ -38,6 +38,7 @@ MIGRATOR_WAITS = """
 SELECT pid, query
 FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'acme-agent' AND wait_event_type = 'Lock'
+    AND query LIKE '%INDEX CONCURRENTLY%'  -- the text is read before the wait, and may be that of the statement before
 """
 
 
