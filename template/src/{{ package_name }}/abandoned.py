@@ -13,6 +13,7 @@ from .persistence import DatabaseUnreachable
 from .persistence.urls import has_queue
 from .rooms import optional
 from .runs import Runs, ThreadId, ThreadStatus, UnknownThread, thread_id
+from .settings import redact
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,8 @@ async def _go_on_with(runs: Runs, thread: ThreadId, display: Display) -> ThreadS
             await runs.resume(thread, listener=display.event)
         except DatabaseUnreachable:
             raise
-        except Exception:  # the run's own, which is in the ledger now; or somebody else has gone on
+        except Exception as error:  # the run's own, which the ledger has, too; or somebody else has gone on
+            logger.warning("thread %s: %s", thread, redact(f"{type(error).__name__}: {error}"))
             logger.debug("thread %s was cut off", thread, exc_info=True)
         status = await runs.status(thread)
     return status

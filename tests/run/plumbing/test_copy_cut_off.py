@@ -82,6 +82,21 @@ def test_it_is_begun_again_whatever_was_done_with_it(
     assert len(in_runs(NEW, lambda runs: runs.ledger.newest("t", 10))) == 1
 
 
+def test_what_is_left_of_a_copy_is_another_ones_once_that_has_begun(
+    filled: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no other thread of the same id: nobody has to look into it."""
+    in_runs(NEW, half_a_copy)
+    in_runs(NEW, lambda runs: runs.cancel("t"))
+
+    async def taken(ledger: Any, thread: Any, purpose: str) -> Any:
+        return None if thread == "t" else await reserve(ledger, thread, purpose)
+
+    monkeypatch.setattr(copying, "reserve", taken)
+    assert filled("copy-threads", OLD, NEW) == 1
+    assert filled.out == "at work: t: another process copies it\n"
+
+
 async def test_who_is_stopped_while_a_thread_is_reserved_leaves_no_reservation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,19 +107,21 @@ async def test_who_is_stopped_while_a_thread_is_reserved_leaves_no_reservation(
     ]
     async with open_runs(old) as runs:
         await runs.ledger.accept("r", "t", new_input(QUESTION), mode="enqueue")
-    made = asyncio.Event()
+    made, stopped = asyncio.Event(), asyncio.Event()
 
     async def slow(ledger: Any, thread: Any, purpose: str) -> Any:
         found = await reserve(ledger, thread, purpose)
         if thread == "t":
             made.set()
-            await asyncio.sleep(0.2)
+            await stopped.wait()
         return found
 
     monkeypatch.setattr(copying, "reserve", slow)
     copy = asyncio.create_task(copy_threads(old, new, lambda _: None))
     await made.wait()
     copy.cancel()
+    await asyncio.wait([copy], timeout=0.1)  # long enough for one that does not wait for its call
+    stopped.set()
     with pytest.raises(asyncio.CancelledError):
         await copy
     async with open_runs(new) as runs:

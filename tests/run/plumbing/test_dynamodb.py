@@ -8,7 +8,8 @@ from typing import Any
 import boto3  # type: ignore[import-untyped] # without stubs
 import pytest
 from acme_agent.persistence import CheckpointRefused, DatabaseUnreachable, Fence, fenced, open_checkpointer, open_ledger
-from acme_agent.persistence.dynamodb import LARGE, DynamodbItems
+from acme_agent.persistence.dynamodb import DynamodbItems
+from acme_agent.persistence.dynamodb_changes import LARGE
 from acme_agent.persistence.dynamodb_client import open_client
 from acme_agent.persistence.dynamodb_errors import NameTooLong, ObjectLost
 from acme_agent.persistence.dynamodb_url import place_of

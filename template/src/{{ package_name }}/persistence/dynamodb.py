@@ -16,7 +16,6 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import replace
-from hashlib import sha256
 from itertools import groupby
 from uuid import uuid4
 from weakref import WeakValueDictionary
@@ -26,17 +25,16 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from ..errors import ProjectError
 from ..settings import Settings
+from .dynamodb_changes import LARGE, MOST, apart, condition, stamp, value
 from .dynamodb_client import Answer, Client, open_client
 from .dynamodb_errors import CANCELLED, FAILED, NameTooLong, code_of, reasons_of
 from .dynamodb_facts import facts_of
 from .dynamodb_migrate import check
-from .dynamodb_reading import Reader, Rounds, changed
+from .dynamodb_reading import Reader, Rounds
 from .errors import CheckpointRefused
-from .items import Change, Expected, ItemSaver, Key, Span
-from .items.keys import INDEX, STAMP, parts
+from .items import Change, ItemSaver, Key, Span
+from .items.keys import parts
 
-LARGE = 32_000  # bytes; DynamoDB takes 400 kB, at the price of 1 kB each, and 100 items together may have 4 MB
-MOST = 100  # items of a transaction
 BATCH = 25  # items that are written at once without a transaction
 ANNOUNCED = 1.0  # seconds that a change may take to be announced, which is then made: who does not hear of it looks
 LOOK = 0.5  # seconds between two looks for changes of other processes; each costs a read
@@ -151,11 +149,11 @@ class DynamodbItems:
 
     async def _change(self, change: Change, objects: dict[Key, str]) -> Key | None:
         operations = self._operations(change, objects)
-        ahead, after = _apart(change, operations)
+        ahead, after = apart(change, operations)
         together = {key: operations[key] for key in operations if key not in ahead and key not in after}
         if len(together) > MOST:
             raise CheckpointRefused(_thread(change), TooManyItems(len(together)), "DynamoDB")
-        _stamp(together)
+        stamp(together)
         await self._write({"PutRequest": {"Item": operations[key]["Put"]["Item"]}} for key in ahead)
         try:
             failed = await self._transact(change, together)
@@ -184,16 +182,14 @@ class DynamodbItems:
         """Return the parts of a transaction, in the order of the change."""
         found: dict[Key, Answer] = {}
         for key in dict.fromkeys((*change.expects, *change.puts, *change.drops)):
-            condition = _condition(change.expects[key]) if key in change.expects else {}
+            needs = condition(change.expects[key]) if key in change.expects else {}
             id_ = self._reader.id(key)
             if key in change.puts:
-                found[key] = {
-                    "Put": {**self._table, "Item": id_ | _value(change.puts[key], objects.get(key)), **condition}
-                }
+                found[key] = {"Put": {**self._table, "Item": id_ | value(change.puts[key], objects.get(key)), **needs}}
             elif key in change.drops:
-                found[key] = {"Delete": {**self._table, "Key": id_, **condition}}
+                found[key] = {"Delete": {**self._table, "Key": id_, **needs}}
             else:
-                found[key] = {"ConditionCheck": {**self._table, "Key": id_, **condition}}
+                found[key] = {"ConditionCheck": {**self._table, "Key": id_, **needs}}
         return found
 
     async def _transact(self, change: Change, operations: dict[Key, Answer]) -> Key | None:
@@ -227,7 +223,7 @@ class DynamodbItems:
             if objects is None:
                 await self._client.forget(known)
             else:
-                await self._client.forget([objects[key] for key in some if key in objects], at_all=False)
+                await self._client.forget([objects[key] for key in some if key in objects], must=True)
 
     async def _write(self, requests: Iterable[Answer]) -> None:
         """Write items that need not be written together."""
@@ -259,59 +255,6 @@ async def open_saver(url: str, settings: Settings, serde: JsonPlusSerializer) ->
         await items.look()
         with closing(ItemSaver(items, serde)) as saver:
             yield saver
-
-
-def _apart(change: Change, operations: dict[Key, Answer]) -> tuple[set[Key], list[Key]]:
-    """Return what of a large change is stored before the transaction, and what is dropped after it.
-
-    What only drops items, and expects nothing, is no step for anybody, and without a transaction half as dear.
-    """
-    if not change.puts and not change.expects:
-        return set(), list(operations)
-    if len(operations) <= MOST:
-        return set(), []
-    ahead = {key for key in change.puts if key not in change.expects and _stands_alone(key)}
-    active = {parts(key[1])[-1] for key in change.puts if parts(key[1])[0] == "active"}
-    drops = [key for key in operations if "Delete" in operations[key] and key not in change.expects]
-    harmless = [key for key in drops if _may_stay(key) and parts(key[1])[-1] not in active]
-    excess = len(operations) - len(ahead) - MOST
-    return ahead, harmless[-excess:] if excess > 0 else []
-
-
-def _stands_alone(key: Key) -> bool:
-    """Tell whether an item is stored once, and nothing leads to it yet."""
-    return key[0].startswith("audit:") or (key[0].startswith("state:") and parts(key[1])[0] == "value")
-
-
-def _may_stay(key: Key) -> bool:
-    """Tell whether an item does no harm where it is for a while longer, or for ever if this process dies."""
-    if key[0].startswith("runs:"):
-        return parts(key[1])[0] in {"over", "input", "delivered"}
-    return key[0] != INDEX
-
-
-def _stamp(operations: dict[Key, Answer]) -> None:
-    """Let the stamps among the items say what goes with them; see `dynamodb_reading`."""
-    for partition in {key[0] for key in operations if key[1] == STAMP and "Put" in operations[key]}:
-        within = {key[1]: kind for key, kind in operations.items() if key[0] == partition and key[1] != STAMP}
-        puts = [key for key, kind in within.items() if "Put" in kind]
-        stamp, mark = operations[partition, STAMP]["Put"]["Item"], {"B": uuid4().bytes}
-        stamp["w"] = changed(puts, [key for key, kind in within.items() if "Delete" in kind])
-        for item in (stamp, *(within[key]["Put"]["Item"] for key in puts)):
-            item["t"] = mark
-
-
-def _value(item: bytes, name: str | None) -> Answer:
-    return {"s": {"S": name}, "d": {"B": sha256(item).digest()}} if name else {"v": {"B": item}}
-
-
-def _condition(expected: Expected) -> Answer:
-    if expected is None:
-        return {"ConditionExpression": "attribute_not_exists(p)"}
-    if expected is True:
-        return {"ConditionExpression": "attribute_exists(p)"}
-    name, value = ("d", sha256(expected).digest()) if len(expected) > LARGE else ("v", expected)
-    return {"ConditionExpression": f"{name} = :e", "ExpressionAttributeValues": {":e": {"B": value}}}
 
 
 def _thread(change: Change) -> str:

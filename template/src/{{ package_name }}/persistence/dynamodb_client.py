@@ -89,10 +89,10 @@ class Client:
                 return None
             raise
 
-    async def forget(self, names: list[str], *, at_all: bool = True) -> None:
+    async def forget(self, names: list[str], *, must: bool = False) -> None:
         """Delete objects to which no item leads, or log that they lie there still.
 
-        With `at_all=False`, for who was asked to delete, raises ActionDenied if the role may not.
+        With `must`, as for who was asked to delete them, raises ActionDenied if the role may not.
         """
         for start in range(0, len(names), DELETED):
             objects = [{"Key": name} for name in names[start : start + DELETED]]
@@ -104,7 +104,7 @@ class Client:
                 if left:
                     logger.warning("objects of the bucket %s stay: %s", self.place.bucket, ", ".join(sorted(left)))
             except (ProjectError, ClientError) as error:
-                if not at_all and isinstance(error, ActionDenied):
+                if must and isinstance(error, ActionDenied):
                     raise
                 logger.warning("objects of the bucket %s stay: %s", self.place.bucket, error)
 

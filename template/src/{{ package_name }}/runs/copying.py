@@ -235,7 +235,8 @@ async def _in_the_way(source: Runs, target: Runs, thread: ThreadId, entries: Ent
             await _take_back(target, thread, run)
     there = await take_entries(target.ledger, thread)
     if there.runs and all(map(is_copy, _ids(there.runs))):
-        await _forget_copies(target, thread)
+        if not await _forget_copies(target, thread):
+            return Copied(thread, "at work", "another process copies it")
         there = await take_entries(target.ledger, thread)
     audit = [line for line in there.audit if not is_copy(line["run_id"] or "")]
     if not there.runs and not audit and await _head(target, thread) is None:
@@ -250,11 +251,12 @@ async def _in_the_way(source: Runs, target: Runs, thread: ThreadId, entries: Ent
     return Copied(thread, "differs", "the target has a thread of this id, which is left as it is")
 
 
-async def _forget_copies(target: Runs, thread: ThreadId) -> None:
-    """Delete what is left of copies that somebody has ended: resumed, cancelled, or given up."""
+async def _forget_copies(target: Runs, thread: ThreadId) -> bool:
+    """Delete what is left of copies that somebody has ended: resumed, cancelled, or given up. False: one has begun."""
     if reservation := await _reserved(target, thread):
         await _take_back(target, thread, reservation)
         await target.ledger.forget(thread)
+    return reservation is not None
 
 
 async def _copy_checkpoints(source: Runs, target: Runs, thread: ThreadId) -> None:

@@ -80,6 +80,21 @@ def test_one_that_fails_does_not_stop_the_others(shell: Shell, client: Client, m
     assert "threads gone on with: 2 done, 1 failed" in shell.err
 
 
+def test_an_error_that_the_ledger_does_not_have_is_told(
+    shell: Shell, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", FILE)
+    kill(client("one", FILE))
+
+    async def breaks(*_: object, **_more: object) -> None:
+        raise RuntimeError("out of the blue")
+
+    monkeypatch.setattr(Runs, "resume", breaks)
+    assert shell("resume", "--abandoned") == 1
+    assert "thread one: RuntimeError: out of the blue" in shell.err
+    assert "threads gone on with: 1 unfinished" in shell.err
+
+
 def test_all_stop_when_the_database_is_away(shell: Shell, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of a hundred would wait for it as long as DATABASE_PATIENCE says."""
     monkeypatch.setenv("DATABASE_URL", FILE)

@@ -1,7 +1,7 @@
 """How a checkpoint and the writes of a task become items, and items a checkpoint.
 
-A value that does not change is stored once, for all checkpoints that hold it. Texts and numbers that
-are short stand in the checkpoint itself. What a task writes is one item, so that it is there as a whole or not at all.
+A value that does not change is stored once, for all checkpoints that hold it. Texts and numbers that are short stand in
+the checkpoint itself. What a task writes is one item, so that it is there as a whole or not at all.
 """
 
 from collections.abc import Mapping, Sequence
